@@ -133,7 +133,8 @@ func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
 }
 
 // BenchmarkClientTimeout measures what http.Client.Timeout costs if the client's
-// Transport is not an *http.Transport. The cost is the same for any wrapper.
+// Transport is not an *http.Transport. Without a gate, an iamhttp.Transport costs the
+// same as any other wrapper.
 func BenchmarkClientTimeout(b *testing.B) {
 	base := fixedAnswers(nil, "", 200)
 	for _, timeout := range []time.Duration{0, time.Minute} {
@@ -155,9 +156,9 @@ func BenchmarkClientTimeout(b *testing.B) {
 }
 
 // BenchmarkLimitOf50000PerSecond makes calls from 5000 goroutines in real time, to a
-// server with a limit of 50,000 requests per second. It reports what share of the limit
-// the calls use, once without a gate and once with a gate. With -benchtime 1000000x, each
-// of the two variants takes about 20 s.
+// simulated server with a limit of 50,000 requests per second. It reports what share of
+// the limit the calls use, once without a gate and once with a gate. With -benchtime
+// 1000000x, each of the two variants takes about 20 s.
 func BenchmarkLimitOf50000PerSecond(b *testing.B) {
 	const limit, callers = 50_000.0, 5000
 	for _, gated := range []bool{false, true} {

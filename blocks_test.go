@@ -38,8 +38,8 @@ func forLogin(ctx context.Context) context.Context {
 }
 
 // Readers copy a block without its context and add only the imports, so each block must
-// declare every value that it uses. The documents in adapters are an exception: their
-// blocks use values that the reader already has.
+// declare every value that it uses. The documents in adapters, and docs/otc.md, are
+// exceptions: their blocks may use values that the reader already has.
 func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {
@@ -70,8 +70,8 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 // packageName finds the usual name of a package in its quoted import path.
 var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
 
-// undeclared returns the names that code uses but does not declare. The code is a whole
-// file or part of a file.
+// undeclared returns the names that code uses but does not declare, except predeclared
+// ones. The code is a whole file or part of a file.
 func undeclared(t *testing.T, code string) (names []string) {
 	t.Helper()
 	var file *ast.File

@@ -26,7 +26,7 @@ import (
 type call struct {
 	t        *Transport
 	req      *http.Request // the caller's request
-	current  *http.Request // the request that Base receives; in the first attempt, req itself
+	current  *http.Request // the request of the current attempt; in the first attempt, req itself
 	opts     options
 	patience patience
 	key      string // the account's key at the gate
@@ -94,8 +94,8 @@ func (c *call) loop() (*http.Response, error) {
 	}
 }
 
-// accepts reports whether a status code is a success or Expected. If so, the caller gets
-// the response.
+// accepts reports whether a status code is not a failure, or is Expected. If so, the
+// caller gets Base's result.
 func (c *call) accepts(statusCode int) bool {
 	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
 }
@@ -180,10 +180,10 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 }
 
 // expires returns when the request's signature expires. It returns the zero Time if there
-// is no signature, if SignatureLife is negative, or if a RoundTripper below signs each
-// attempt. It also returns the zero Time if the signature expired before the first
-// attempt was sent, because then one of the clocks is wrong and the signature's time
-// cannot be trusted.
+// is no signature, if SignatureLife is negative, or if a RoundTripper below can and does
+// sign each attempt. It also returns the zero Time if the signature expired before the
+// first attempt was sent, because then one of the clocks is probably wrong, and the
+// signature's time cannot be trusted.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
 	if end.IsZero() || end.Before(c.began) {
@@ -222,13 +222,13 @@ type retry struct {
 	request http.Request
 }
 
-// wait reports a failure that will be retried, and waits until it is time for the retry.
+// wait reports a failure that is to be retried, and waits until it is time for the retry.
 // It returns an error for the caller if there can be no retry because the wait was
 // canceled or the connection cannot be freed.
 func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error {
 	ready := false
 	defer func() {
-		if !ready && body != nil { // canceled, or OnFailure panicked
+		if !ready && body != nil { // there will be no retry, or OnFailure panicked
 			body.Close()
 		}
 	}()
@@ -290,7 +290,7 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
-// errStuck is the Cause of a call that ends because its retry might wait for a connection
+// errStuck is the Cause if a call ends because its retry might wait for a connection
 // forever. Before Go 1.27, net/http cannot close a compressed body while the server
 // stalls within the gzip header, and the body's connection still counts toward
 // MaxConnsPerHost. A RoundTripper in between may hide that setting.
@@ -309,7 +309,7 @@ func (c *call) resend(body io.ReadCloser) *http.Request {
 }
 
 // finish ends a call whose failure is not retried. It returns an error or, in PassThrough
-// mode, the response.
+// mode, the service's response, unless the call was canceled.
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
@@ -334,7 +334,8 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 	return f.resp, nil
 }
 
-// refusedByGate returns the error for the caller if the gate refuses the request.
+// refusedByGate reports that the gate refused the request, and returns the error for the
+// caller.
 func (c *call) refusedByGate(err error) error {
 	end := cancelctx.Ended(c.req)
 	stop, cause := StopGate, err
@@ -373,9 +374,9 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 	return end.Err
 }
 
-// report passes a failure to the Recorder and to OnFailure. f is the failed attempt, or
-// nil if the account's key is missing, the gate refused an attempt, or a wait was
-// canceled.
+// report passes a failure to the Recorder and, unless a Transport below has reported it,
+// to OnFailure. f is the failed attempt, or nil if the account's key is missing, the gate
+// refused an attempt, or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
 	if !c.observed() {
 		return

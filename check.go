@@ -36,8 +36,8 @@ func CheckResponse(resp *http.Response) error {
 // itself keeps only the status text. Set it as OnProxyConnectResponse of the
 // http.Transport that makes the connections. It returns nil for a status code from 100 to
 // 399. The error's Method is CONNECT and its URL is the proxy's; the body is not read. A
-// Transport above retries a proxy's 408 or 429 like the service's, and returns other
-// refusals as errors, even with PassThrough.
+// Transport above retries a refusal as it would retry the same response from the service,
+// and returns the final refusal as an error, even with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
 		return nil
@@ -79,8 +79,9 @@ func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Dura
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 
-// setContent sets the fields whose values come from the header and the body, and takes
-// ownership of both. The body may be incomplete.
+// setContent adds what newStatusError leaves out: the header, the body, and the other
+// fields whose values come from them. It takes ownership of both. The body may be
+// incomplete.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {
 		e.content = func() (http.Header, []byte) { return header, data }

@@ -15,8 +15,8 @@ import (
 // (see [Classify]); zero means no status.
 type Code int
 
-// The failures that the IAM API documents. A documented success has no constant,
-// because it never becomes an error.
+// The failures that the IAM API documents. The other documented codes have no constants,
+// because they never become errors.
 const (
 	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be retried without modifications
 	ErrUnauthorized                 Code = http.StatusUnauthorized                 // 401
@@ -70,7 +70,7 @@ type RetryRule uint8
 
 // The retry rules, with the codes that they apply to.
 const (
-	RetryUnstated    RetryRule = iota // the documentation does not mention a retry, so a retry is not allowed
+	RetryUnstated    RetryRule = iota // the documentation does not mention a retry, so by default there is none
 	RetryDiscouraged                  // should not be retried without modifications: 400, 403, 404, 405 and 503
 	RetryAnytime                      // may be retried at any later time: 408
 	RetryAfterDelay                   // should be retried after Retry-After: 429
@@ -171,7 +171,8 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the 41 documented codes, successes included, in ascending order.
+// Codes ranges over the 41 documented codes, including those that are not failures, in
+// ascending order.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

@@ -61,7 +61,7 @@ func TestCookiesInFailingResponsesReachTheJarAsDocumented(t *testing.T) {
 			}
 			assert.Equal(t, tt.want, got)
 			for _, r := range service.Requests() {
-				assert.Empty(t, r.Header.Get("Cookie"), "a retry must not send cookies, because the first attempt sent none")
+				assert.Empty(t, r.Header.Get("Cookie"), "no attempt may send cookies, because the jar was empty when the call began")
 			}
 		})
 	}

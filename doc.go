@@ -1,7 +1,8 @@
-// Package iamhttp is an [http.RoundTripper] that implements the retry and error semantics
-// of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries only
-// what the API's table of status codes allows to be sent again unchanged: 408, and 429
-// after Retry-After. Every other failing response becomes a typed error.
+// Package iamhttp provides an [http.RoundTripper] that implements the retry and error
+// semantics of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). By
+// default, it retries only what the API's table of status codes allows to be sent again
+// unchanged: 408, and 429 after Retry-After. A failing response that is not retried
+// becomes a typed error.
 //
 // In your own client, put the Transport outermost and handle errors:
 //
@@ -27,7 +28,7 @@
 //   - logs: OnFailure with [LogFailures]; traces and metrics: module iamotel;
 //   - tests: packages iamtest, roundtriptest and gatetest.
 //
-// [StatusError.Stop] says why a call was not retried.
+// [StatusError.Stop] says why the request was not sent again.
 //
 // # Compatibility
 //
@@ -35,6 +36,6 @@
 // version may change the API; CHANGELOG.md says how. Any version may change the text of
 // errors, String methods and log records, the exact waits within the documented bounds,
 // which failures have a Reason, how quickly a gate finds its pace, and internal packages.
-// It may also add fields, so name the fields in struct literals. Use all modules at one
-// version.
+// It may also add fields, so name the fields in struct literals. Use all modules at the
+// same version.
 package iamhttp

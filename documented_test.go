@@ -15,9 +15,10 @@ import (
 )
 
 // Entry points are the functions, types and methods that a program uses by name.
-// noEntryPoint lists the exported names that are not entry points and need no example:
-// methods that only the standard library, retryers, Kubernetes or package redisgate call;
-// Ticket, which is opaque; and Priority, which has an example at WithPriority.
+// noEntryPoint lists exported names that do not count as entry points and need no example:
+// methods that exist because the standard library, retryers, Kubernetes or package
+// redisgate call them; Ticket, which is opaque; and Priority, which has an example at
+// WithPriority.
 var noEntryPoint = map[string]bool{
 	"Error": true, "Unwrap": true, "Is": true, "As": true, "String": true, "Timeout": true,
 	"GoString": true, "CloseIdleConnections": true, "WrappedRoundTripper": true,

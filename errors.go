@@ -14,33 +14,34 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A StatusError describes a response that is a failure: its status code is outside
-// 100 to 399, and the caller has not declared it Expected.
+// A StatusError describes a failing response: one whose status code is outside 100 to
+// 399. A Transport creates none for an Expected code.
 //
 // The error is always a pointer: declare var e *iamhttp.StatusError, then call
 // errors.As(err, &e). Test for a single code with errors.Is(err, iamhttp.ErrNotFound).
 // Once returned, a StatusError does not change: it is safe for concurrent use.
 //
 // Printing, logging or marshaling a StatusError shows neither header nor body, because it
-// keeps them in a function. For that reason reflect.DeepEqual reports even a copy as
-// different: in tests, compare fields.
+// keeps them in a function. For that reason, unless both are empty, reflect.DeepEqual
+// reports even a copy as different: in tests, compare fields.
 type StatusError struct {
 	Code        Code          // the status code
-	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
+	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names a status
 	Message     string        // the service's own message on one line, without control characters
 	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order of preference
 	Method      string        // the request's method
 	URL         string        // the request's URL, without user info, query and fragment
-	Truncated   bool          // whether Body is incomplete: it exceeded the limit, was cut off, timed out, or was not read
+	Truncated   bool          // whether Body is, or may be, incomplete: it exceeded the limit, was cut off, timed out, or was not read
 	RetryAfter  time.Duration // the wait that the service asked for, with any status code, or the Gate's estimate if the Gate refused the retry; 0: none, unknown, or a time in the past
 	Limit       gate.Limit    // the rate limit that the service stated; zero: none
 	Attempts    int           // how many times the request was sent; 0: unknown, or not at all
 	Stop        StopReason    // why the request was not sent again
-	// Cause is the underlying error, if the call ended for a reason other than the
-	// response. For StopCanceled, Cause wraps ctx.Err() and, if it differs,
-	// context.Cause(ctx). For StopBodyNotReplayable, it is GetBody's error, if any. If the
-	// Gate refused the retry, it is or wraps the gate's error, usually a *gate.Error. For
-	// StopWaitTooLong, it may say that a connection cannot be freed. Otherwise it is nil.
+	// Cause is the error that kept the request from being sent again, if any. For
+	// StopCanceled, it wraps context.Canceled or context.DeadlineExceeded and, if that
+	// differs, context.Cause(ctx). For StopBodyNotReplayable, it says how GetBody failed,
+	// if it did. If the Gate refused the retry, it is or wraps the gate's error, usually a
+	// *gate.Error. For StopWaitTooLong, it may say that a connection cannot be freed.
+	// Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // returns the header and the body; a function, because reflection prints only its address; nil: both are empty
@@ -56,8 +57,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of the part of the response body that was read: at most 64 KiB, or
-// 4 KiB if a retry was to follow. The body may contain secrets: do not log it.
+// Body returns a copy of the part of the response body that was kept: at most 64 KiB, or
+// 4 KiB if the Transport was going to retry. The body may contain secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -67,10 +68,11 @@ func (e *StatusError) Body() []byte {
 }
 
 // Error returns one line in the form below; unknown parts are left out. The message is
-// cut at 200 bytes. The method and the URL are missing because [url.Error] adds them. If
-// the Gate refused the retry, the gate's error follows the stop reason.
+// cut at 200 bytes. The method and the URL are missing because [url.Error] adds them. For
+// StopGate, the gate's error follows the stop reason. The limit is shown only if the
+// Reason is ReasonThrottled.
 //
-//	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
+//	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, limit 5 per 1s, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
 	b := append(make([]byte, 0, 160), "iamhttp: "...)
 	b = append(b, e.Code.Error()...)
@@ -129,8 +131,8 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log; it omits the header, the body and
-// Cause.
+// LogValue groups the code's title and all fields that are set, except Truncated and
+// Cause. It omits the header and the body.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -198,13 +200,13 @@ func (e *StatusError) RetryableError() bool { return false }
 func (e *StatusError) NonRetriable() {}
 
 // A NotSentError means that the [gate.Gate] refused the request: nothing was sent. It is
-// always a pointer. Like a 429, it matches ErrTooManyRequests and ReasonThrottled in
-// errors.Is. It also matches the gate's reason: gate.ErrDeadline or gate.ErrPaused.
+// always a pointer. Like most 429s, it matches ErrTooManyRequests and ReasonThrottled in
+// errors.Is. It also matches the gate's reason, such as gate.ErrDeadline or gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // the request's method
 	URL        string        // the request's URL, without user info, query and fragment
 	RetryAfter time.Duration // the time until the request can be sent; 0: unknown
-	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's error, usually a *gate.Error
+	Err        error         `json:"-" xml:"-" yaml:"-"` // is or wraps the gate's error, usually a *gate.Error
 }
 
 func newNotSentError(req *http.Request, err error) *NotSentError {
@@ -213,7 +215,7 @@ func newNotSentError(req *http.Request, err error) *NotSentError {
 	return e
 }
 
-// Error returns one line with the gate's reason, cut at 200 bytes:
+// Error returns one line; the gate's reason in it is cut at 200 bytes:
 //
 //	iamhttp: gate: request cannot be sent before its deadline; earliest in 5s
 func (e *NotSentError) Error() string {
@@ -224,7 +226,8 @@ func (e *NotSentError) Error() string {
 	return "iamhttp: gate: " + text
 }
 
-// LogValue groups the fields that are safe to log, and the gate's reason.
+// LogValue groups the text of Error and, as far as they are set, Method, URL and
+// RetryAfter.
 func (e *NotSentError) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 4), slog.String("error", e.Error()))
 	attrs = appendText(attrs, "method", e.Method)
@@ -235,7 +238,7 @@ func (e *NotSentError) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Unwrap returns ErrTooManyRequests, ReasonThrottled and Err.
+// Unwrap returns ErrTooManyRequests, ReasonThrottled, and Err if it is set.
 func (e *NotSentError) Unwrap() []error {
 	errs := append(make([]error, 0, 3), ErrTooManyRequests, ReasonThrottled)
 	if e.Err != nil {
@@ -260,22 +263,21 @@ func RetryAfter(err error) (time.Duration, bool) {
 }
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
-// apply, the first in the list of constants is reported, with two exceptions. StopCanceled
-// takes precedence over StopDeadline and StopSignature and, if there is no response, over
-// all others. Between StopDeadline and StopSignature, the one whose time comes first
-// counts.
+// apply, the first in the list of constants is usually reported. But StopCanceled takes
+// precedence over StopDeadline and StopSignature and, if there is no response, over all
+// others. Between StopDeadline and StopSignature, the one whose time comes first counts.
 type StopReason uint8
 
 // The reasons, in order of precedence (see [StopReason] for the exceptions).
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
-	StopNotRetryable                        // the documentation does not allow a retry
+	StopNotRetryable                        // neither the documentation nor the Transport's settings allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
 	StopAttempts                            // MaxAttempts is used up, or a Transport below has already retried
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for a wait longer than MaxWait, or a connection cannot be freed
 	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
-	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while the request waits at the Gate
+	StopSignature                           // the request's signature (AK/SK) would expire before the response to the retry, or while the request waits at the Gate
 	StopCanceled                            // the context ended (or Request.Cancel was closed) during an attempt or a wait
 	StopGate                                // the Gate refused the request
 )

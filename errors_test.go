@@ -57,7 +57,7 @@ func TestErrorTextIsOneLineWithAllKnownDetails(t *testing.T) {
 	}
 }
 
-func TestMessageOfOnlyInvalidUTF8IsEmptyInTheErrorText(t *testing.T) {
+func TestLongMessageOfOnlyContinuationBytesIsEmptyInTheErrorText(t *testing.T) {
 	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
 	assert.Equal(t, `iamhttp: 404 NotFound: ""`, e.Error())
 }
@@ -524,7 +524,7 @@ func FuzzErrorBody(f *testing.F) {
 			t.Fatalf("the error text has more than one line or more than 1400 bytes: %q", s)
 		}
 		if e.ServiceCode == "400" || e.ServiceCode == "Forbidden" {
-			t.Fatalf("the status was taken for a service code: %q", e.ServiceCode)
+			t.Fatalf("a status was taken for a service code: %q", e.ServiceCode)
 		}
 		// Plain text becomes the message only if it is short and there is no other
 		// message.
@@ -557,7 +557,7 @@ func FuzzErrorBody(f *testing.F) {
 			return
 		}
 		for name := range names {
-			// Skip bodies with another spelling of message, or with several.
+			// Skip bodies that contain another name for a message, such as Message or msg.
 			if plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name)); name != "message" && slices.Contains([]string{"message", "msg", "errormsg", "errmsg", "errormessage", "errmessage"}, plain) {
 				return
 			}
@@ -708,7 +708,7 @@ func TestLogValueGroupsTheSafeFields(t *testing.T) {
 }
 
 func TestCheckResponse(t *testing.T) {
-	t.Run("is nil for a success", func(t *testing.T) {
+	t.Run("returns nil for a code from 100 to 399, without reading the body", func(t *testing.T) {
 		for code := 100; code < 400; code++ {
 			body := watch(strings.NewReader("x"))
 			assert.NoError(t, iamhttp.CheckResponse(response(nil, code, body, -1)))
@@ -769,7 +769,7 @@ func TestCheckResponse(t *testing.T) {
 			require.Equal(t, `{"error_code":"IAM.0002"}`, string(b))
 		}
 	})
-	t.Run("does not wait for a body that stalls if the context has ended", func(t *testing.T) {
+	t.Run("waits only 50 ms for a body that stalls if the context has ended", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()

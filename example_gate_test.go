@@ -95,8 +95,9 @@ func ExampleTransport_gate() {
 	// requests that arrived: 1
 }
 
-// Two tenants share a host, and each has its own limit. Without GateKey, the gate treats
-// the host as one account, so when one tenant is throttled, the other is stopped too.
+// Two tenants share a host, and each has its own limit. Without GateKey, the gate assumes
+// one limit for all writes to the host, so if one tenant's deletion is throttled, the
+// other's is held back too.
 func ExampleTransport_gateKey() {
 	deleteUser := func(client *http.Client, tenant string) {
 		req, _ := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)

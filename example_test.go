@@ -27,7 +27,7 @@ import (
 // them.
 
 // newIAM starts a service that throttles the first request, knows the user alice, and
-// returns 403 for every method but GET.
+// returns 403 for every method but GET and HEAD.
 func newIAM() *httptest.Server {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(0))
@@ -37,7 +37,7 @@ func newIAM() *httptest.Server {
 	return httptest.NewServer(s)
 }
 
-// quick returns a schedule without waits, so the examples finish at once.
+// quick returns a schedule without waits, so that the examples finish at once.
 func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 func Example() {
@@ -128,8 +128,8 @@ func ExampleTransport() {
 	// Output: 2m0s
 }
 
-// With a timeout per attempt, a server that never responds costs you one attempt, not the
-// whole call.
+// With a timeout per attempt, an attempt that gets no response does not use up the time
+// of the whole call.
 func ExampleTransport_attemptTimeout() {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Answer{Fault: iamtest.Stall})
@@ -192,9 +192,9 @@ func ExampleTransport_login() {
 	// POST /v3/auth/tokens {"auth":{}} false
 }
 
-// An http.Client passes to its Jar only cookies from responses, and a Transport returns a
-// failure as an error, without a response. OnFailure sees every failing response,
-// including those that are retried.
+// An http.Client passes to its Jar only cookies from responses, and by default, a
+// Transport returns a failure as an error, without a response. OnFailure sees every
+// failing response, including those that are retried.
 func ExampleTransport_cookies() {
 	var service iamtest.Server
 	service.Next(
@@ -266,8 +266,8 @@ func ExampleTransport_RoundTrip_incorrect() {
 	// right: sent 1 time, true
 }
 
-// A Code is a constant and an error: use errors.Is to test for a specific code, and
-// errors.As to find out which code it is.
+// A Code is an error: use errors.Is to test for a specific code, and errors.As to find
+// out which code it is.
 func ExampleCode() {
 	err := fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
@@ -280,8 +280,8 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// Some services report "already exists" as a 400 with a service code of its own, others
-// as a 409. The two checks together find every conflict.
+// Some services report "already exists" as a 400 with a service-specific code, others as
+// a 409. The two checks together find both, and any other conflict reported as a 409.
 func ExampleReason() {
 	for _, err := range []error{
 		iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`)),
@@ -347,9 +347,9 @@ func ExampleRecorder() {
 	// You are not authorized.
 }
 
-// A Recorder holds only the latest outcome, and a success clears it. So use one Recorder
-// per call, and wrap the call's error before you make the next call: a later success makes
-// the Recorder forget the failure.
+// A Recorder holds only the error of the latest request, and a success clears it. So use
+// one Recorder per call: if two calls share a Recorder and the second one succeeds, the
+// Recorder forgets the failure of the first.
 func ExampleRecorder_twoRequests() {
 	var service iamtest.Server
 	service.On("GET /v3/users/{id}", iamtest.Keystone(404, "Could not find user."))
@@ -374,7 +374,7 @@ func ExampleRecorder_twoRequests() {
 	_ = get(ctx, "/v3/groups") // succeeds
 	fmt.Println("read late:", errors.Is(rec.Wrap(failed), iamhttp.ErrNotFound))
 
-	// Right: a new Recorder for each call.
+	// Right: a Recorder for only one call, read before the next call.
 	ctx, rec = iamhttp.WithRecorder(context.Background())
 	failed = rec.Wrap(get(ctx, "/v3/users/bob"))
 	_ = get(context.Background(), "/v3/groups")
@@ -619,7 +619,7 @@ func ExampleFailure() {
 	// true
 }
 
-// Failures with a response have a status code; failures without one do not.
+// Failures with a response have a status code; failures without a response do not.
 func ExampleFailure_Status() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Fault: iamtest.Reset})
@@ -674,7 +674,8 @@ func ExampleWithMaxWait() {
 	service.Next(iamtest.Throttled(time.Minute))
 	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: 5 * time.Minute}
 
-	// A person is waiting for this call: wait at most 10 seconds, then fail.
+	// A person is waiting for this call: fail at once instead of waiting more than 10
+	// seconds for a retry.
 	ctx := iamhttp.WithMaxWait(context.Background(), 10*time.Second)
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 	_, err := client.Do(req)

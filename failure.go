@@ -10,19 +10,19 @@ import (
 )
 
 // A Failure is one attempt that failed: the response had a failing status, there was no
-// response, or the gate refused the attempt. OnFailure receives each Failure. A call that
-// fails ends with exactly one Failure whose Retry is false. If the wait for a retry is
-// canceled or the gate refuses the retry, this final Failure is the second one for the
-// same attempt. A failure that a Transport below reports is not reported again. To the
-// Transport below, each attempt from above is a separate call.
+// response, or the gate refused the attempt. OnFailure receives each Failure, except those
+// that a Transport below reports to its own OnFailure. A call that fails ends with exactly
+// one Failure whose Retry is false. If the wait for a retry is canceled or the gate refuses
+// the retry, this final Failure is the second one for the same attempt. To a Transport
+// below, each attempt from above is a separate call.
 type Failure struct {
-	Err     error         // a *StatusError, a *NotSentError, or Base's error
+	Err     error         // a *StatusError, a *NotSentError, or another error, usually Base's
 	Method  string        // the request's method
 	URL     string        // the request's URL, without user info, query and fragment
 	Attempt int           // the attempt's number, starting at 1; 0: nothing was sent
 	Stop    StopReason    // why the failure is final, even if there was no response; StopUnset if Retry is true
-	Retry   bool          // whether the request will be sent again
-	Wait    time.Duration // the wait from the response to the retry, which a Gate may lengthen; 0 if the failure is final
+	Retry   bool          // whether a retry is planned
+	Wait    time.Duration // the wait from the response or error to the retry, which a Gate may lengthen; 0 if the failure is final
 }
 
 // Status returns the typed error if there was a response. It ignores a typed error in Err
@@ -35,8 +35,8 @@ func (f Failure) Status() (*StatusError, bool) {
 	return e, true
 }
 
-// Tee returns an OnFailure function that calls each f in turn, such as [LogFailures] and
-// a function that counts failures. Nil functions are skipped.
+// Tee returns an OnFailure function that calls each f in turn, such as the result of
+// [LogFailures] and a function that counts failures. Nil functions are skipped.
 func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 	return func(ctx context.Context, failure Failure) {
 		for _, each := range f {

@@ -213,7 +213,7 @@ func TestRetryAfterFindsTheWaitInAnError(t *testing.T) {
 	}
 }
 
-func TestWithMaxWaitOverridesTheSetting(t *testing.T) {
+func TestWithMaxWaitOverridesTheDefault(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  time.Duration
 		want iamhttp.StopReason

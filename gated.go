@@ -15,13 +15,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
-// A gateRefusal is the error of an attempt that the gate refused.
+// A gateRefusal is the error of an attempt that the gate did not admit.
 type gateRefusal struct{ err error }
 
 func (r *gateRefusal) Error() string { return r.err.Error() }
 
-// findAccount sets the key of the account whose rate limit applies to the request. If
-// there is no key, findAccount closes the request body and returns an error.
+// findAccount sets the key of the account whose rate limit applies to the request, if the
+// Transport has a gate. If no key can be found, findAccount closes the request body and
+// returns an error.
 func (c *call) findAccount() error {
 	switch {
 	case c.t.Gate == nil:
@@ -47,7 +48,8 @@ func (c *call) findAccount() error {
 	return nil
 }
 
-// sendGated asks the gate, sends the request once, and reports the outcome to the gate.
+// sendGated asks the gate. If the gate admits the request, sendGated sends it once and
+// reports the outcome to the gate.
 func (c *call) sendGated() (resp *http.Response, err error) {
 	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
 	if r.MaxWait == math.MaxInt64 {
@@ -127,8 +129,8 @@ func (c *call) throttled(code Code, asked time.Duration) bool {
 }
 
 // answerIn returns the *StatusError for req that Base's error holds: a proxy's refusal,
-// or the final error of a Transport below. It returns nil if the *StatusError belongs to
-// another request, such as a request for a token.
+// or the final error of a Transport below. It returns nil if there is none, or if its URL
+// shows that it belongs to another request, such as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
@@ -140,7 +142,8 @@ func answerIn(req *http.Request, err error) *StatusError {
 	return e
 }
 
-// pass waits at the gate, at most until the request's signature expires.
+// pass waits at the gate, at most until the request's signature expires. A signature that
+// has already expired does not limit the wait.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	ctx := c.current.Context()
 	// Cancel is deprecated, but callers still use it to cancel a request.
@@ -161,16 +164,16 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	return c.t.Gate.Wait(ctx, r)
 }
 
-// outlivesSignature reports whether the gate refused the request because its signature
-// would expire, and not because the caller stopped waiting.
+// outlivesSignature reports whether the gate did not admit the request because its
+// signature would expire, or did expire, before the caller's own deadline.
 func (c *call) outlivesSignature(err error) bool {
 	expires := c.expires()
 	deadline, limited := c.req.Context().Deadline()
 	return !expires.IsZero() && (!limited || expires.Before(deadline)) && errors.Is(err, gate.ErrDeadline)
 }
 
-// earliest returns the time until the gate would admit the request, or 0 if err does not
-// say.
+// earliest returns how long to wait before trying again, according to the gate's error, or
+// 0 if err does not say.
 func earliest(err error) time.Duration {
 	var e *gate.Error
 	if errors.As(err, &e) && e != nil {

@@ -133,7 +133,7 @@ func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 				start := time.Now()
 				_, _ = tr.RoundTrip(newRequest(t, tt.method, ""))
 				assert.Equal(t, tt.want, g.told[0].outcome)
-				assert.Zero(t, time.Since(start), "the Transport must leave the wait to the gate")
+				assert.Zero(t, time.Since(start), "the Transport must not wait")
 			})
 		})
 	}
@@ -157,7 +157,7 @@ func TestAttemptWhoseBasePanicsIsReportedToTheGate(t *testing.T) {
 	assert.Len(t, g.told, 1)
 }
 
-func TestTransportWithAGateLeavesTheWaitAfterA429ToTheGate(t *testing.T) {
+func TestTransportLeavesTheWaitsAfterTheFirst429sToTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(scriptedGate)
 		base := script(answer(429, "", "Retry-After: 60"), answer(429, ""), answer(200, ""))
@@ -188,7 +188,7 @@ func TestMaxWaitStopsTheCallButTheGateStaysPaused(t *testing.T) {
 	})
 }
 
-func TestPanicInGateOrGateKeyClosesTheBodyAndPropagates(t *testing.T) {
+func TestPanicInWaitOrGateKeyClosesTheBodyAndPropagates(t *testing.T) {
 	for name, tr := range map[string]*iamhttp.Transport{
 		"in Wait":    {Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { panic("x") }}},
 		"in GateKey": {Gate: new(scriptedGate), GateKey: func(*http.Request) string { panic("x") }},
@@ -221,10 +221,10 @@ func TestGateCanDeriveContextsUnderClientTimeout(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	left := <-kept
 	<-left.Done()
-	assert.ErrorIs(t, left.Err(), context.Canceled, "a context derived in Wait must end soon after Wait returns")
+	assert.ErrorIs(t, left.Err(), context.Canceled, "the derived context must be canceled before the timeout expires")
 }
 
-func TestRequestRefusedByTheGateIsANotSentError(t *testing.T) {
+func TestRequestRefusedByTheGateFailsWithANotSentError(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		why := errors.New("the gate's own reason")
 		for name, tt := range map[string]struct {
@@ -562,7 +562,7 @@ func TestDuringAnOutageTheGateSendsOnlyAFewProbes(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Less(t, sent.Load(), int64(64+90), "the gate must send StartWindow requests, then at most one probe per 8 s (8 times Retry-After)")
+		assert.Less(t, sent.Load(), int64(64+90), "the gate must send at most StartWindow requests, then a few probes, and soon only one per 8 s (8 times Retry-After)")
 	})
 }
 
@@ -583,11 +583,11 @@ func TestOnlyA429PausesTheGateByDefault(t *testing.T) {
 }
 
 // A gate probes early because other callers might be waiting. These probes must not make
-// a lone caller use up its attempts much sooner.
+// a lone caller use up its attempts much sooner than it would without a gate.
 func TestGateDoesNotUseUpALoneCallersAttemptsMuchSooner(t *testing.T) {
 	for name, header := range map[string][]string{"no Retry-After": nil, "Retry-After": {"Retry-After: 1"}} {
 		for _, attempts := range []int{0, 3, 4, 20} {
-			t.Run(fmt.Sprint(name, ", ", attempts, " attempts"), func(t *testing.T) {
+			t.Run(fmt.Sprint(name, ", MaxAttempts ", attempts), func(t *testing.T) {
 				lasts := make(map[bool]time.Duration)
 				for _, gated := range []bool{false, true} {
 					for range 50 {

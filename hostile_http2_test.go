@@ -21,7 +21,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests encode their own HTTP/2 frames (RFC 9113), because no HTTP/2 library lets a
+// The tests encode their own HTTP/2 frames (RFC 9113), because net/http does not let a
 // server misbehave like this.
 
 const (
@@ -40,7 +40,7 @@ const (
 	errorEnhanceCalm  = 0xb
 	fieldStatus200    = "\x88" // RFC 7541, appendix A
 	fieldStatus404    = "\x8d"
-	fieldStatus429    = "\x08\x03429" // :status, encoded as a literal
+	fieldStatus429    = "\x08\x03429" // :status, with a literal value
 	clientsConnection = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
@@ -203,7 +203,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
 				typed := errors.As(err, new(*iamhttp.StatusError))
-				assert.Equal(t, tt.typed, typed, "only a failing response may cause a StatusError, got %v", err)
+				assert.Equal(t, tt.typed, typed, "want a StatusError if, and only if, there is a failing response; got %v", err)
 				switch {
 				case tt.typed:
 					e := statusError(t, err)

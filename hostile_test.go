@@ -38,7 +38,7 @@ import (
 // The tests in this file simulate attacks by a server, or by someone between the server
 // and the caller. Most of them call cost, to check what the caller gets, that the call
 // ends in time, and how much memory is allocated; docs/hostile.md shows these results.
-// security_test.go lists the tests for each statement in SECURITY.md.
+// security_test.go lists the tests for each bold statement in SECURITY.md.
 
 // cost runs f, which returns what the caller got. It fails the test if f takes 20 s or
 // more, if the whole process, including the test's server, allocates more than limit bytes
@@ -216,7 +216,7 @@ func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 
 // The stuck connection counts toward MaxConnsPerHost, so a retry might wait forever for
 // a connection.
-func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T) {
+func TestStalledGzipBodyDoesNotBlockTheCallWithOneConnectionPerHost(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 429 x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08")
@@ -342,7 +342,7 @@ func TestErrorBodyOfAGigabyteIsReadOnlyUpTo64KiB(t *testing.T) {
 				return outcome(nil, err)
 			})
 			t.Logf("the server wrote %d KiB", written.Load()>>10)
-			assert.Less(t, written.Load(), int64(100<<20), "the server wrote most of the body, so the client read too much or closed the connection too late")
+			assert.Less(t, written.Load(), int64(100<<20), "the server wrote 100 MiB or more, so the client read too much or closed a connection too late")
 		})
 	}
 }
@@ -472,7 +472,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				var e *iamhttp.StatusError
 				typed := errors.As(err, &e)
 				if offset < len(header) {
-					require.False(t, typed, "got a StatusError although the response ended in its header: %q", answer[:offset])
+					require.False(t, typed, "got a StatusError although the response ended before its header was complete: %q", answer[:offset])
 				}
 				if !typed { // a reset may overtake data sent before it
 					continue
@@ -480,7 +480,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				require.Equal(t, iamhttp.ErrConflict, e.Code)
 				require.Equal(t, "r", e.RequestID)
 				require.True(t, strings.HasPrefix(body, string(e.Body())), "Body is not a prefix of the body sent: %q", e.Body())
-				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set unless the body is complete: %q", e.Body())
+				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set if, and only if, the body is incomplete: %q", e.Body())
 			}
 			return "an error, sent once: no response or, if its header was complete, the part of the body that arrived"
 		})

@@ -19,15 +19,16 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A tokenUser is a RoundTripper that needs a token for each request. It fetches tokens
-// through the client that contains the tokenUser itself.
+// A tokenUser is a RoundTripper that needs a valid token for each request, except for
+// the requests for tokens. It fetches tokens through the client that contains the
+// tokenUser itself.
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
 	uses   int  // how many requests a token is valid for; 0: no limit
 	own    bool // whether each request fetches its own token
 	busy   chan struct{}
-	left   int // how many more requests the current token is valid for
+	left   int // counts down from uses with each request; at 0 or less, a new token is fetched
 	tokens atomic.Int64
 }
 
@@ -92,8 +93,8 @@ func allowing(perSecond float64) http.RoundTripper {
 	})
 }
 
-// A token request must not wait for a turn: the requests that hold the turns are waiting
-// for the token, so none of them could proceed.
+// A token request must not queue behind the other requests: each of them would use up a
+// turn and then wait for the token.
 func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -150,20 +151,20 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 
 // Token requests count against the limit too. If they were all sent at the end of a pause,
 // most of them would be throttled and start the next pause. The second and the third
-// service are harder for a gate, which learns little from 100 calls whose outcomes arrive
-// late.
-func TestCallsThatEachNeedTokensTakeAtMostTwiceAsLongWithAGate(t *testing.T) {
+// service are harder for a gate: one responds late, and the other limits the requests in
+// flight instead of their rate.
+func TestCallsThatEachNeedTokensTakeAtMostTwoAndAHalfTimesAsLongWithAGate(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		server func() http.RoundTripper
-		most   float64 // the maximum of the time with a gate, divided by the time without one
+		most   float64 // the maximum ratio of the time with a gate to the time without one
 	}{
 		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 0.9},
 		{"20 requests a second, responses take 2 s", func() http.RoundTripper { return taking(2*time.Second, allowing(20)) }, 2},
 		{"10 requests in flight", func() http.RoundTripper { return inFlight(10, 200*time.Millisecond) }, 2.5},
 	} {
 		for _, levels := range []int{1, 2} {
-			t.Run(fmt.Sprint(tt.name, ", ", levels, " tokens for each call"), func(t *testing.T) {
+			t.Run(fmt.Sprint(tt.name, ", tokens per call: ", levels), func(t *testing.T) {
 				without := timeOfCallsWithTokens(t, nil, tt.server, levels)
 				with := timeOfCallsWithTokens(t, new(gate.Adaptive), tt.server, levels)
 				t.Logf("the calls took %v without a gate, and %v with one", without, with)
@@ -239,13 +240,13 @@ func inFlight(n int64, each time.Duration) http.RoundTripper {
 	})
 }
 
-func TestTokenRequestWaitsForTheEndOfAPause(t *testing.T) {
+func TestTokenRequestWaitsForTheEndOfAPauseUnlessItsDeadlineIsEarlier(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		timeout time.Duration
 		want    error
 	}{
-		{"the deadline is after the pause", time.Minute, nil},
+		{"the deadline is after the end of the pause", time.Minute, nil},
 		{"the deadline is before the end of the pause", 5 * time.Second, gate.ErrDeadline},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

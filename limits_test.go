@@ -23,8 +23,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests in this file check the documented allocation and memory figures.
-// bench_test.go measures durations.
+// The tests in this file limit what a call may cost in allocations and memory, and check
+// that waiting calls return when they are canceled. bench_test.go measures durations.
 
 // fixed is a Base that does not allocate: it returns the same responses in turn, over
 // and over.
@@ -314,7 +314,7 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 	perCall := (int64(heap()) - int64(before)) / calls
 	t.Logf("heap: %d bytes per waiting call, including the caller's request", perCall)
 	assert.LessOrEqual(t, perCall, int64(2<<10))
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "a waiting call must not start a goroutine")
+	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "a waiting call must not keep a goroutine besides the caller's")
 
 	canceled := time.Now()
 	cancel()

@@ -14,11 +14,11 @@ import (
 // slog.Default if l is nil. A failure that will be retried is logged at Info as "IAM
 // request failed, will be retried", with the attribute wait. A final failure is logged as
 // "IAM request failed": at Info if the caller has canceled the request, at Warn if the
-// response is a 4xx or the gate refused the request, and otherwise at Error. The group
-// err contains code, title, service_code, request_id, method, url, retry_after, limit,
-// attempts and stop, as far as they are known. If there was no response, it contains
-// class (canceled, timeout, refused, reset, TLS, gate, other) and type (the error's Go
-// type) instead of the first four.
+// response is a 4xx or Stop is StopGate, and otherwise at Error. The group err contains
+// code, title, service_code, request_id, method, url, retry_after, limit, attempts and
+// stop, as far as they are known. If there was no response, it contains class (canceled,
+// timeout, refused, reset, TLS, gate, other) and type (the Go type of the innermost error
+// or, for gate, *iamhttp.NotSentError) instead of the first four.
 //
 // No secrets are logged: nothing else from the header or body, no user info or query from
 // the URL, no text from Base's errors, which may contain any of these, and no message from

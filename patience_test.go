@@ -73,7 +73,7 @@ func TestGateIsAskedWithoutMaxWaitIfOnlyADeadlineLimitsTheCall(t *testing.T) {
 	assert.Equal(t, time.Minute, g.asked[1].MaxWait)
 }
 
-func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
+func TestWithoutRetryAfterAStatedLimitCanLengthenTheWait(t *testing.T) {
 	for name, tt := range map[string]struct {
 		body   string
 		header []string
@@ -95,7 +95,7 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 		"a malformed limit in the message":                         {strings.Replace(gatewayText, "limit:200", "limit:1,000", 1), nil, time.Second, time.Second},
 		"X-Retry-After cut to MaxWait":                             {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
 		"reset as short as the schedule's interval":                {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
-		"window shorter than the schedule's interval":              {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
+		"window as short as the schedule's interval":               {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -160,7 +160,8 @@ func TestStatedLimitIsReportedToTheGate(t *testing.T) {
 	}
 }
 
-// window is a service that admits limit requests in each fixed window of length per.
+// window is a service that admits at most limit requests in each fixed window of length
+// per.
 type window struct {
 	mu         sync.Mutex
 	limit      int

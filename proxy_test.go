@@ -179,7 +179,7 @@ func TestProxyRefusalIsRetriedOnlyByTheInnermostTransport(t *testing.T) {
 	assert.Equal(t, 2, base.count())
 }
 
-func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
+func TestCheckProxyConnectAcceptsSuccessesAndRedirects(t *testing.T) {
 	for _, code := range []int{200, 204, 302} {
 		assert.NoError(t, iamhttp.CheckProxyConnect(t.Context(), nil, nil, &http.Response{StatusCode: code}))
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Go block in a document is either part of a Go file in the repository, or a whole file.
+// A Go block in a document is part of a Go file in the repository, or is a whole file.
 // [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files, except those
 // that import a nested module: a file of that module contains them. A recipe is both: it
 // is a whole file, and part of the file that contains its test.
@@ -103,7 +103,7 @@ var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+|redisgate|iamotel)"`)
 
 // ofOtherModule reports whether code imports a nested module. If it does, a file of that
-// module contains the whole block, including the imports.
+// module contains the block, imports included, except for any package clause.
 func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
 
 func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
@@ -117,7 +117,7 @@ func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 				before, _, _ := strings.Cut(string(text), code)
 				command := "\n    go mod edit -replace=github.com/iamhttp/iamhttp/" + module[1] + "=../iamhttp/" + module[1] + "\n"
 				if !strings.Contains(before, command) {
-					t.Errorf("%s does not contain this command:%s", path, command)
+					t.Errorf("%s does not show this command before the block that needs it:%s", path, command)
 				}
 			}
 		}
@@ -156,7 +156,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 				continue
 			}
 			if before, found := steps[name[1]]; found {
-				assert.Equal(t, before, code, "%s shows a different version of %s than an earlier document", document, name[1])
+				assert.Equal(t, before, code, "%s shows a different version of %s than an earlier block", document, name[1])
 			}
 			steps[name[1]] = code
 			file := filepath.Join(dir, name[1])
@@ -181,7 +181,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		run(command)
 	}
 
-	// The tutorial shows the programs' output, but with other times and ports.
+	// The tutorial shows the programs' output, but with other times, waits and ports.
 	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
 	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)

@@ -6,14 +6,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Reason says what a failure means where the status code is misleading: for example, a
+// A Reason says what a failure means where the status code alone does not: for example, a
 // name that is already taken can cause a 400, and a locked account a 401, as a wrong
-// password does. It is derived from the service's code or message; see
+// password does. It is derived from the status and the service's code or message; see
 // internal/answer/meanings.go. Use it with errors.Is and errors.As, like a [Code]. It
 // does not affect retries.
 type Reason uint8
 
-// The reasons, each with what happened or what to do.
+// The reasons, each with what it means or what to do.
 const (
 	ReasonUnknown            Reason = iota // neither code nor message gives a reason that a program can act on
 	ReasonAccountLocked                    // wait until the account is unlocked; logging in again does not help
@@ -38,7 +38,8 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason derives the reason from ServiceCode or, failing that, from Message.
+// Reason derives the reason from ServiceCode or, if that does not decide, from Code and
+// Message.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

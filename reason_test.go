@@ -19,8 +19,8 @@ import (
 )
 
 func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
-	// All codes that have a reason, each with its documented status, and some codes
-	// without a reason.
+	// All codes that have a reason, each with its documented status; then variants of
+	// these codes, and some codes without a reason.
 	tests := []struct {
 		status int
 		code   string
@@ -217,7 +217,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	}
 }
 
-func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
+func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T) {
 	for _, tt := range []struct {
 		status  int
 		message string
@@ -263,7 +263,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{409, "A user with this name exists", iamhttp.ReasonAlreadyExists},
 		{409, "Error when creating the user: the email address is already taken", iamhttp.ReasonAlreadyExists},
 
-		// Warnings, conditions and denials.
+		// Warnings, conditions and negations.
 		{401, "Incorrect password. The account will be locked after 2 more failed attempts", iamhttp.ReasonCredentialRejected},
 		{401, "Incorrect password. Your account will be locked if you fail 2 more times.", iamhttp.ReasonCredentialRejected},
 		{401, "Password wrong; the account is not locked.", iamhttp.ReasonCredentialRejected},

@@ -81,7 +81,7 @@ func throughProxy(ca []byte, proxy *url.URL) (*http.Client, error) {
 	return &http.Client{Transport: &iamhttp.Transport{Base: base}, Timeout: time.Minute}, nil
 }
 
-func TestRecipeProxyRefusalIsATypedErrorAndItsTunnelWorks(t *testing.T) {
+func TestRecipeProxyRefusalIsATypedErrorAndTheNextTunnelWorks(t *testing.T) {
 	service := httptest.NewTLSServer(iamtest.Answer{})
 	defer service.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: service.Certificate().Raw})

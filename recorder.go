@@ -7,8 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the error of the latest request made with one context, if that request
-// failed. Use a Recorder to call an SDK whose own errors hide the response:
+// A Recorder holds the *StatusError or *NotSentError of the latest request made with one
+// context, if that request has one. Use a Recorder to call an SDK whose own errors hide
+// the response:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
@@ -18,15 +19,15 @@ import (
 // the zero value records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
-	outer *Recorder // the parent context's Recorder, which records the same failures
+	outer *Recorder // the parent context's Recorder, which records these failures too; nil: none
 }
 
 // recorded holds a *StatusError or a *NotSentError.
 type recorded struct{ err error }
 
-// WithRecorder returns a context that makes every Transport record its failures, and the
-// Recorder that holds the latest failure. If ctx already has a Recorder, that Recorder
-// keeps recording too.
+// WithRecorder returns a context, and the Recorder in which every Transport records the
+// failures of requests made with that context. If ctx already has a Recorder, that
+// Recorder records these failures too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -35,8 +36,8 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 }
 
 // Last returns the error of the latest request made with the context, if the response was
-// a failure. It returns false if that request got a successful response, an Expected
-// response or no response, or was not sent.
+// a failure. It returns false if there was no request, or if the latest one got a
+// successful response, an Expected response or no response, or was not sent.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -47,8 +48,9 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err is nil or already wraps
-// such an error with as much detail, or if nothing is recorded.
+// errors.Is and errors.As find both. It returns err itself if err is nil, if nothing is
+// recorded, or if err already wraps such an error, unless that is a StatusError with the
+// same Code as the recorded one but with less detail.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
@@ -78,9 +80,9 @@ func (f *fuller) Error() string { return f.err.Error() }
 // err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record stores the typed error of a failure. If there is none, because there was no
-// response or because the response was not a failure, record clears the error stored
-// before. A nil Recorder records nothing.
+// record stores the typed error of a failure. If there is none, for example because there
+// was no response or because the response was not a failure, record clears the error
+// stored before. A nil Recorder records nothing.
 func (r *Recorder) record(f Failure) {
 	if r == nil {
 		return
@@ -99,7 +101,7 @@ func typed(f Failure) *recorded {
 		return &recorded{e}
 	}
 	var notSent *NotSentError
-	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // not a request for a token
+	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // otherwise it is the error of a request for a token
 		return &recorded{notSent}
 	}
 	return nil

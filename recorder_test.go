@@ -120,10 +120,10 @@ func TestRecorderIsSafeForConcurrentUse(t *testing.T) {
 func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	for name, steps := range map[string][]step{
-		"after an earlier call got a 404":              {answer(404, ""), fail(broken)},
-		"after an earlier call got a 401, and a login": {answer(401, ""), answer(201, ""), fail(broken)},
-		"retry of a 429 got no response":               {answer(429, ""), fail(broken)},
-		"all retries of a 429 got no response":         {answer(429, ""), fail(broken), fail(broken), fail(broken)},
+		"after an earlier call got a 404":                       {answer(404, ""), fail(broken)},
+		"after an earlier call got a 401 and a login succeeded": {answer(401, ""), answer(201, ""), fail(broken)},
+		"retry of a 429 got no response":                        {answer(429, ""), fail(broken)},
+		"all retries of a 429 got no response":                  {answer(429, ""), fail(broken), fail(broken), fail(broken)},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {

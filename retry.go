@@ -24,14 +24,14 @@ import (
 const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
-	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if only a deadline limits the number of attempts
+	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if the number of attempts is not limited
 )
 
 // A patience says how many attempts a call may make, and how long it may wait before each
 // retry.
 type patience struct {
 	attempts int           // the maximum number; math.MaxInt: as many as fit before the deadline
-	maxWait  time.Duration // the longest wait; math.MaxInt64: until the deadline
+	maxWait  time.Duration // the longest wait, not counting jitter; math.MaxInt64: until the deadline
 }
 
 // patience combines the settings and the deadline. A setting in the context overrides the
@@ -46,8 +46,8 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 	return p
 }
 
-// A failedAttempt is everything that the rules take into account about an attempt that
-// failed.
+// A failedAttempt is what is known about an attempt that failed: what the rules take into
+// account, and what becomes part of the error.
 type failedAttempt struct {
 	req          *http.Request
 	answered     bool           // whether there is a response, possibly a proxy's
@@ -55,23 +55,23 @@ type failedAttempt struct {
 	header       http.Header    // the response's header
 	asked        time.Duration  // the response's Retry-After
 	hasAsked     bool           // whether the response has a valid Retry-After
-	resp         *http.Response // nil if there is no response, or only a proxy's
-	err          error          // Base's error, if resp is nil
+	resp         *http.Response // nil if there is no response, or only a proxy's, and during the wait
+	err          error          // the error of an attempt that received no response
 	at           time.Time      // when the response header or the error arrived
-	fastest      time.Duration  // the shortest time to a response in this call so far
+	fastest      time.Duration  // the shortest time to a response in this call so far; 0 if unknown, or if there is no response to this attempt
 	attempts     int            // the number of attempts so far, including those of a Transport below
 	patience     patience
 	expires      time.Time    // when the request's signature expires; zero: no limit
 	retriedBelow bool         // whether a Transport below has already retried
-	reported     bool         // whether a Transport below has called its OnFailure
+	reported     bool         // whether a Transport below has reported the failure to its own OnFailure
 	replayable   bool         // whether the request body can be sent again
 	gated        bool         // whether the attempt was throttled and the gate decides when to retry
 	proxy        *StatusError // the proxy's refusal, if a proxy refused the request
-	cause        error        // GetBody's error or errStuck, if that ended the call
+	cause        error        // replay's error or errStuck, if that ended the call
 }
 
 // error returns the typed error for a response. data is the part of the body that was
-// read.
+// read and kept.
 func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
 	if f.proxy != nil {
@@ -88,7 +88,8 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final reads and closes the response body, and returns the typed error.
+// final reads the response body within the limits of package bounded, closes the body,
+// and returns the typed error.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
@@ -100,12 +101,12 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 
 // decide returns how long to wait, counted from f.at, before the request is sent again,
 // or the reason not to send it again. interval returns the schedule's next interval.
-// decide calls it at most once, and only if a retry is allowed. Once the body has been
-// read, statedWait may make the wait longer.
+// decide calls it at most once, and only if a retry is allowed. Afterwards, statedWait or
+// the gate may make the wait longer.
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
-		return 0, StopCanceled // the request was canceled, which is why there is no response
+		return 0, StopCanceled // the request was canceled, which is probably why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
 		return 0, StopNotRetryable
@@ -130,22 +131,22 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	left, end := f.left()
 	switch {
 	case f.gated:
-		wait = max(f.asked, f.leastWait()) // the minimum wait; the gate may make it longer
+		wait = max(f.asked, f.leastWait()) // the shortest wait to expect; the gate decides
 	case f.asked > 0:
 		// Never retry earlier than asked. The jitter keeps callers that were told the
 		// same time from all retrying at that time. The longer the schedule's interval,
-		// the longer the jitter may be. The draw is limited to the time that is left
-		// before the deadline. If the jitter were drawn first and then cut to that time,
-		// callers would retry together at the deadline.
+		// the longer the jitter may be. The draw is limited to the time that is left. If
+		// the jitter were drawn first and then cut to that time, callers would retry
+		// together at its end.
 		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked math.MaxInt64
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
 	if wait >= left {
-		// Judging by earlier responses, the next response would come too late. Waiting
+		// The next response would come too late even if it took only f.fastest. Waiting
 		// until http.Client.Timeout expires would cost the caller the typed error,
-		// because net/http then replaces any error with its own text.
+		// because net/http then replaces any error with an error of its own.
 		return 0, end
 	}
 	return wait, StopUnset
@@ -160,12 +161,13 @@ func (f *failedAttempt) leastWait() time.Duration {
 	return 0
 }
 
-// statedWait lengthens a wait according to the limit that the service states, if the
-// service does not ask for a wait. A stated limit may be wrong, so it never shortens the
-// wait, never extends the wait beyond what is allowed, and never ends the call.
+// statedWait lengthens a wait according to the limit that the service states. It is meant
+// for a 429 without a valid Retry-After. A stated limit may be wrong, so it never shortens
+// the wait, never extends the wait beyond what is allowed, and never ends the call.
 //
 // A request is wasted if it is sent before the limit admits requests again. If several
-// limits are stated, the one with the longest wait that ends before the deadline counts.
+// limits are stated, the longest wait that, cut to maxWait, ends in time counts, except
+// that a stated end takes precedence over a guess (see [limit.Of]).
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	left, _ := f.left()
 	below := left
@@ -191,9 +193,10 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	return max(wait, least)
 }
 
-// left returns the time below which a wait must stay: a response that takes as long as
-// the fastest so far must still arrive before the deadline and before the request's
-// signature expires. The StopReason says which of the two comes first.
+// left returns the time below which a wait must stay: a response that takes f.fastest
+// must still arrive before the deadline and before the request's signature expires. The
+// StopReason is StopSignature if the signature expires before the deadline, and otherwise
+// StopDeadline.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline
 	if deadline, limited := f.req.Context().Deadline(); limited {

@@ -166,18 +166,18 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 		retryAfter string
 		want       iamhttp.StopReason
 	}{
-		"Retry-After longer than the default MaxWait":     {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
-		"Retry-After longer than the MaxWait that is set": {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
-		"Retry-After that overflows":                      {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
-		"Retry-After that ends after the deadline":        {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
-		"Retry-After that ends at the deadline":           {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
-		"an interval that ends after the deadline":        {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"an interval that ends at the deadline":           {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"a schedule that stops":                           {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
-		"a schedule that stops, with Retry-After":         {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
-		"StopAttempts wins over all later reasons":        {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
-		"StopBackoff wins over StopWaitTooLong":           {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"StopWaitTooLong wins over StopDeadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the default MaxWait":         {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the MaxWait that is set":     {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
+		"Retry-After that overflows":                          {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
+		"Retry-After that ends after the deadline":            {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
+		"Retry-After that ends at the deadline":               {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
+		"an interval that ends after the deadline":            {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"an interval that ends at the deadline":               {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"a schedule that stops":                               {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
+		"a schedule that stops, with Retry-After":             {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"StopAttempts wins over StopBackoff and StopDeadline": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"StopBackoff wins over StopDeadline":                  {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
+		"StopWaitTooLong wins over StopDeadline":              {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 				assert.Equal(t, tt.want, e.Stop)
 				assert.Equal(t, 1, base.count())
 				assert.Equal(t, "APIG.0308", e.ServiceCode)
-				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the error must not be DeadlineExceeded, because the deadline has not passed")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the error must not be DeadlineExceeded, because no deadline has passed")
 				assert.False(t, e.Timeout())
 			})
 		})
@@ -549,8 +549,8 @@ func TestFastestResponseOfTheCallDecidesWhetherARetryIsInTime(t *testing.T) {
 	})
 }
 
-// A cache, or a RoundTripper that shares one response among callers, can return the
-// response to another caller's request, which an inner Transport has already retried.
+// A cache can return a response to a request other than the one that obtained it. Retries
+// that an inner Transport made for that other request do not count.
 func TestRequestIsRetriedAfterACachedResponseToAnotherRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))

@@ -24,11 +24,12 @@ import (
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in
 // a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set. Errors without
-// a response are never retried, nor is a POST that a redirect turned into a GET. Hooks
-// and response handlers see as much of a failure's body as the *StatusError holds. If a
-// handler or PrepareRetry fails too, the error wraps both. Otherwise the client works as
-// before: it buffers bodies, follows redirects itself, empties the connection pool after
-// failures, and returns only the context's error from a canceled wait.
+// a response are never retried, nor is a non-idempotent request, such as a POST, that a
+// redirect turned into a GET. Hooks and response handlers see as much of a failure's body
+// as the *StatusError holds. If a handler or PrepareRetry fails too, the error wraps
+// both. Otherwise the client works as before: it buffers bodies, follows redirects
+// itself, empties the connection pool after failures, and returns only the context's
+// error from a canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
@@ -45,7 +46,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		}
 		optionsOf(ctx).recorder.record(f)
 		switch {
-		case v == nil: // no response, or not a failure
+		case v == nil: // no response, a redirect that failed, or not a failure
 			return false, nil
 		case err != nil: // the error is from the response handler, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
@@ -67,7 +68,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		defer resp.Body.Close()
 		v := note.Get[*verdict](resp)
 		switch {
-		case v == nil && err != nil: // the error is from another CheckRetry, or from the response handler after a success
+		case v == nil && err != nil: // there is no verdict after another CheckRetry, a success or a redirect that failed
 			return nil, err
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
@@ -77,7 +78,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v.err.Stop = StopAttempts // RetryMax is used up
 			return nil, v.err
 		}
-		if !errors.Is(err, v.err) { // the error is from PrepareRetry
+		if !errors.Is(err, v.err) { // the error is from PrepareRetry, or from a CheckRetry that wraps ours
 			err = fmt.Errorf("%w: %w", v.err, err)
 		}
 		return nil, err
@@ -101,7 +102,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 // A verdict is CheckRetry's decision about a failing response. It is stored with the
 // response, where Backoff, ErrorHandler and a second CheckRetry find it.
 type verdict struct {
-	err     *StatusError // StopUnset: the request will be sent again
+	err     *StatusError // Stop is StopUnset if the request is to be sent again
 	retryAt time.Time
 }
 
@@ -112,7 +113,7 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		return nil
 	}
 	wait, stop := t.decide(f, func() time.Duration {
-		// The client does not keep a schedule, so each response starts a new one and
+		// The client does not keep a schedule, so each decision creates a new one and
 		// skips the intervals of the earlier retries.
 		s := t.newSchedule()
 		for range f.attempts - 1 {
@@ -140,8 +141,8 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
-// answer collects what the rules need to know about a response. It replaces the attempt's
-// context with the call's.
+// answer collects what the rules need to know about a response. In the result, the
+// request has the context ctx and no Cancel channel.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
 	//lint:ignore SA1019 http.Client sets Cancel for its Timeout, which here limits one attempt
@@ -151,7 +152,7 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 		answered: true, code: Code(resp.StatusCode), header: resp.Header,
 		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
 		fastest:    resend.Fastest(ctx),
-		replayable: true, // the client has buffered the body
+		replayable: true, // the client can rewind the body
 	}
 	if retryMax != math.MaxInt32-1 { // MaxAttempts is set, or the program has changed RetryMax: the client counts the attempts
 		f.patience.attempts = cmp.Or(optionsOf(ctx).maxAttempts, math.MaxInt-1)

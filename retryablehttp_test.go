@@ -390,7 +390,8 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 	})
 }
 
-// The client calls CheckRetry before and after its response handler.
+// For a response that is not retried, the client calls CheckRetry before and after the
+// response handler.
 func TestResponseHandlerOfARetryableClientGetsOnlyTheFinalResponse(t *testing.T) {
 	const unknown = `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
 	const text = `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`
@@ -517,7 +518,7 @@ func TestRetryableClientReturnsNoResponseWithAnErrorAndClosesBodies(t *testing.T
 		"the response handler of a success fails":        {200, handle, 1, "own"},
 		"the response handler of an expected code fails": {418, handle, 1, "own"},
 		"the response handler of a failure fails":        {404, handle, 1, `iamhttp: 404 NotFound: "m" (sent once: not retryable): own`},
-		"the response handler fails and is retried": {200, func(c *retryablehttp.Client, req *retryablehttp.Request) {
+		"the response handler fails, and another CheckRetry returns true": {200, func(c *retryablehttp.Client, req *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.DefaultRetryPolicy
 			handle(c, req)
 		}, 3, "own"},
@@ -586,7 +587,7 @@ func TestRetryableClientWithAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, 5*time.Second, time.Millisecond)
 }
 
-func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
+func TestStalledBodyDelaysARetryableClientOnlyIfItIsTheFinalOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answerWith(429, stalling("x"), "Retry-After: 20"), answerWith(404, stalling(`{"message":"who?"}`)))
 		start := time.Now()
@@ -650,8 +651,8 @@ func TestRetryableClientResendsTheBodyOverARealConnection(t *testing.T) {
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
 
-// If the request to a redirect's target fails, the client resends the first request, not
-// the request that failed.
+// To retry after the request to a redirect's target has failed, the client resends the
+// first request, not the request that failed.
 func TestRetryableClientRetriesAfterARedirectOnlyIfTheFirstRequestMayBeResent(t *testing.T) {
 	for _, tt := range []struct {
 		method, key    string
@@ -692,7 +693,7 @@ func TestRetryableClientRetriesAfterARedirectOnlyIfTheFirstRequestMayBeResent(t 
 
 // go-retryablehttp passes to its hooks what http.Client.Do returned. For a redirect that
 // fails, Do returns both a response and an error.
-func TestRetryableHooksPassOnErrors(t *testing.T) {
+func TestRetryableHooksLeaveTheClientsErrorsUnchanged(t *testing.T) {
 	c := retryablehttp.NewClient()
 	new(iamhttp.Transport).ConfigureRetryable(c)
 	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")
@@ -734,8 +735,9 @@ func TestRetryableErrorHandlerReadsTheBodyWithinTheRequestsDeadline(t *testing.T
 	})
 }
 
-// http.Client closes Request.Cancel when its Timeout has passed. In go-retryablehttp,
-// that Timeout limits one attempt, not the whole call.
+// If its Transport is not net/http's own, http.Client closes Request.Cancel when its
+// Timeout has passed. In go-retryablehttp, that Timeout limits one attempt, not the whole
+// call.
 func TestRetryableClientRetriesAfterTheTimeoutOfOneAttempt(t *testing.T) {
 	c := retryablehttp.NewClient()
 	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)

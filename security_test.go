@@ -23,7 +23,7 @@ var securityTests = []struct {
 		"TestSlowErrorBodyIsTruncatedBeforeTheDeadline",
 		"TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds",
 		"TestSlowDiscardedBodyHardlyDelaysTheRetry",
-		"TestStalledErrorBodyDoesNotDelayTheRetry",
+		"TestStalledErrorBodyDoesNotPreventTheRetry",
 		"TestStalledGzipBodyDoesNotDelayTheCall",
 	}},
 	{"fill your memory with an error body", []string{

@@ -27,9 +27,10 @@ import (
 )
 
 // To find a slow leak, run: go test -run Soak -soak 30m -timeout 1h .
-var soakTime = flag.Duration("soak", 2*time.Second, "the total duration of TestSoak, half of it with a gate and half without")
+var soakTime = flag.Duration("soak", 2*time.Second, "the approximate duration of TestSoak, half of it with a gate and half without")
 
-// A soakServer responds in every documented way, and in some undocumented ways.
+// A soakServer responds with every documented code except 1xx, and breaks off or stalls
+// some responses.
 type soakServer struct {
 	mu      sync.Mutex
 	seen    map[string]int // number of requests received, by call ID
@@ -77,7 +78,7 @@ func (s *soakServer) store(id string, r *http.Request) bool {
 	if !bytes.Equal(body, soakBody(id)) {
 		s.wrong = append(s.wrong, fmt.Sprintf("%s: wrong request body (%d bytes)", id, len(body)))
 	}
-	if r.Method == http.MethodPost { // other methods may be retried if no response arrives, so they may be stored twice
+	if r.Method == http.MethodPost { // other methods may be retried if no response arrives, so they may be stored more than once
 		s.stored[id]++
 	}
 	return true
@@ -208,7 +209,7 @@ func (b *soakedBody) Close() error {
 	} else {
 		b.base.open.Add(-1)
 	}
-	if b.over.Load() { // a timer outlived the call
+	if b.over.Load() { // a timer or goroutine outlived the call
 		b.base.late.Add(1)
 	}
 	return b.ReadCloser.Close()
@@ -250,7 +251,8 @@ type soak struct {
 const soakAttempts = 4
 
 // soakPatience is the upper limit of the random part of a call's timeout; the fixed part
-// is 50 ms. A round ends at most soakPatience plus 50 ms after its last call begins.
+// is 50 ms. All calls of a round end within soakPatience plus 50 ms after the last of them
+// begins.
 func soakPatience() time.Duration {
 	return min(max(*soakTime/16, 400*time.Millisecond), 2*time.Second)
 }
@@ -285,7 +287,7 @@ func (s *soak) call(n int64) {
 		resp.Body.Close()
 		outcome = fmt.Sprint(int(code)/100, "xx")
 		if got := resp.Header.Get("X-Request-Id"); got != id || code == 200 && readErr == nil && len(body) > 0 && string(body) != id && body[0] == 'c' {
-			wrong = fmt.Sprintf("got the response to call %q, with the body %.50q", got, body)
+			wrong = fmt.Sprintf("got a response with the request ID %q and the body %.50q", got, body)
 		}
 	case typed:
 		code, outcome = e.Code, e.Stop.String()
@@ -293,7 +295,7 @@ func (s *soak) call(n int64) {
 			wrong = fmt.Sprintf("wrong error: %v, with the request ID %q, after %d attempts", e, e.RequestID, e.Attempts)
 		}
 	case ctx.Err() != nil:
-		outcome = "no response in time"
+		outcome = "no response before the timeout or cancellation"
 	default:
 		outcome = "no response"
 	}
@@ -378,15 +380,15 @@ func TestSoak(t *testing.T) {
 			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
 			assert.LessOrEqual(t, openFiles(), files, "files were left open")
 			assert.Zero(t, base.open.Load(), "response bodies were left open")
-			assert.Zero(t, base.late.Load(), "a response body was closed after its call returned, so a timer outlived the call")
+			assert.Zero(t, base.late.Load(), "a response body was closed after its call returned, so a timer or goroutine outlived the call")
 			assert.Equal(t, s.started.Load(), s.ended.Load(), "some calls did not return")
-			assert.Equal(t, shared.out.Load(), shared.back.Load(), "not all attempts were reported to the gate")
+			assert.Equal(t, shared.out.Load(), shared.back.Load(), "the gate admitted a different number of attempts than were reported to it")
 			assert.Empty(t, s.wrong)
 			assert.Empty(t, server.wrong)
 			assert.Positive(t, s.codes[200])
 			t.Logf("%d calls, %d of them reached the server, %d responses were 408 or 429; outcomes: %v", s.ended.Load(), answered, throttled, s.outcomes)
 			t.Logf("heap after each round: %d KiB; response bodies closed twice: %d", kibibytes(heaps), base.twice.Load())
-			assert.Less(t, heaps[rounds-1], heaps[0]+512<<10, "the heap grew by more than 512 KiB")
+			assert.Less(t, heaps[rounds-1], heaps[0]+512<<10, "the heap grew by 512 KiB or more")
 			if s.codes[200] > 2000 {
 				for _, code := range soakCodes() {
 					assert.Positive(t, s.codes[iamhttp.Code(code)], "no call ended with status %d", code)

@@ -48,8 +48,8 @@ func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url st
 	return "http://" + l.Addr().String(), connections
 }
 
-// newBase returns an http.Transport that does not share connections with other
-// Transports.
+// newBase returns an http.Transport that does not share connections with any other
+// http.Transport.
 func newBase(t *testing.T) *http.Transport {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
@@ -93,7 +93,7 @@ func Test408OnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
 			}
 			assert.Equal(t, []iamhttp.Code{408}, failures)
 			assert.Equal(t, "1 "+method+" first", <-served)
-			assert.Equal(t, "2 "+method+" second", <-served, "the request must be resent in full on a new connection")
+			assert.Equal(t, "2 "+method+" second", <-served, "the retry must send the whole request on a new connection")
 			assert.Empty(t, served)
 			assert.EqualValues(t, 2, connections.Load())
 		})
@@ -155,7 +155,7 @@ func TestUploadThrottledBeforeItsEndIsReplayedByteForByte(t *testing.T) {
 	}
 }
 
-func TestStalledErrorBodyDoesNotDelayTheRetry(t *testing.T) {
+func TestStalledErrorBodyDoesNotPreventTheRetry(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("HTTP/2 ", h2), func(t *testing.T) {
 			service := new(iamtest.Server)

@@ -16,7 +16,7 @@ import (
 )
 
 // A Transport is an [http.RoundTripper] that retries requests by the IAM API's rules and
-// returns the remaining failures as errors.
+// returns the remaining failures as errors (with PassThrough, as responses).
 //
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
@@ -27,36 +27,38 @@ type Transport struct {
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.
 	// Zero or negative means as many attempts as fit before the context's deadline
-	// (http.Client.Timeout sets one). Without a deadline it means 8 attempts, spread over
-	// about a minute and a half. See also [WithMaxAttempts].
+	// (http.Client.Timeout sets one), from the ninth on at least 1 s apart. Without a
+	// deadline it means 8 attempts, which the default Backoff spreads over about a minute
+	// and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, not counting random jitter. If
-	// Retry-After or the Gate's pause is longer, the call fails at once; a longer
-	// Backoff interval is shortened. Zero or negative means until the context's deadline
-	// or, without a deadline, 2 minutes. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, not counting random jitter and the time
+	// in the Gate's queue. If Retry-After or the Gate's pause is longer, the call fails at
+	// once; a longer Backoff interval is shortened. Zero or negative means until the
+	// context's deadline or, without a deadline, 2 minutes. See also [WithMaxWait].
 	MaxWait time.Duration
 
-	// Backoff returns a new schedule; it is called once per retried request, and
-	// NextBackOff once per retry. A negative interval ends the call. The interval is the
-	// wait itself (a 429 that states a limit may lengthen it) or, if the service asks for a
-	// wait, the upper bound of the random jitter that is added to that wait. If nil: 1 s,
-	// doubled each time, ±50%, at most 30 s.
+	// Backoff returns a new schedule; it is called at most once per RoundTrip, and
+	// NextBackOff at most once per attempt. A negative interval ends the call. The interval
+	// is the wait itself (a 429 that states a limit may lengthen it) or, if the service asks
+	// for a wait, the upper bound of the random jitter that is added to that wait. If nil:
+	// 1 s, doubled each time, ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
-	// documentation does not mention a retry or advises against one. A 413 is retried if
-	// it carries Retry-After; any other code is retried if the request is idempotent by
-	// its method (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
+	// documentation does not mention a retry or advises against one. A listed 413 is
+	// retried if it carries Retry-After; any other listed code is retried if the request is
+	// idempotent by its method (RFC 9110 §9.2.2) or has an Idempotency-Key or
+	// X-Idempotency-Key.
 	AlsoRetry []Code
 
 	// RetryConnectionErrors makes the Transport also retry requests that received no
 	// response. Such a request must be idempotent, as defined for AlsoRetry, or its
 	// connection must have failed to open; its body must be replayable; and the error must
 	// not be final. An error from your own dialer, Proxy function or VerifyConnection is
-	// final if it wraps a *tls.CertificateVerificationError. If all attempts fail,
-	// RoundTrip returns Base's error. Off by default, because the table covers only
-	// responses.
+	// final if it wraps a *tls.CertificateVerificationError. If no attempt receives a
+	// response, RoundTrip returns Base's last error. Off by default, because the
+	// documentation covers only responses.
 	RetryConnectionErrors bool
 
 	// Expected lists status codes that are not failures for this caller: responses with
@@ -66,18 +68,20 @@ type Transport struct {
 
 	// PassThrough makes RoundTrip return the last response, with its body unread, instead
 	// of a *StatusError. This keeps the contract of http.RoundTripper. Retries are the
-	// same as without PassThrough. You still get a *StatusError if there is no response to
-	// return, for example because the call was canceled before a retry, the Gate refused a
-	// retry, or a proxy refused to connect ([CheckProxyConnect]). With a Recorder or
-	// OnFailure, up to 64 KiB of the body is read ahead and put back.
+	// same as without PassThrough. You still get a *StatusError for a failing response that
+	// cannot be returned, for example because the call was canceled before a retry, the
+	// Gate refused a retry, or the response is a proxy's refusal to connect
+	// ([CheckProxyConnect]). For a Recorder, OnFailure or the Gate, up to 64 KiB of the
+	// body is read ahead and put back.
 	PassThrough bool
 
 	// Gate, if not nil, decides when an account's requests are sent, so that all calls
 	// back off when one of them is throttled; see [gate.Adaptive]. With a Gate, the
-	// Transport itself does not wait after a 429, except in the second half of the attempts
-	// of a call without a deadline. It reports the 429 to the gate and asks the gate again,
-	// within MaxAttempts, MaxWait and the deadline. When stacking Transports, set Gate only
-	// on the innermost. If nil, calls are not coordinated.
+	// Transport itself does not wait after a 429, except to keep the ninth and later
+	// attempts 1 s apart (see MaxAttempts) and, if neither a deadline nor a signature
+	// limits the call, in the second half of the attempts. It reports the 429 to the gate
+	// and asks the gate again, within MaxAttempts, MaxWait and the deadline. When stacking
+	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
 	// GateKey returns the key of the account whose rate limit applies to the request; the
@@ -87,13 +91,15 @@ type Transport struct {
 
 	// OnFailure, if not nil, is called for each [Failure], in PassThrough mode too,
 	// before RoundTrip continues. It receives the request's context and must be safe for
-	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
+	// concurrent use. [LogFailures] returns a function that logs failures, and [Tee]
+	// combines several functions.
 	OnFailure func(context.Context, Failure)
 
 	// SignatureLife is how long an AK/SK signature that is added above the Transport stays
-	// valid; a call fails at once if its wait would outlast the signature. Zero means 15
-	// minutes. A negative value means no limit, and so does an aksk.Transport below that
-	// signs each attempt.
+	// valid; a call fails at once if its wait would outlast the signature. A signature that
+	// had expired before the first attempt does not count. Zero means 15 minutes. A
+	// negative value means no limit, and so does an aksk.Transport below that signs each
+	// attempt.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
@@ -104,17 +110,17 @@ var (
 	errNoBase   = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
 )
 
-// RoundTrip sends req and retries it where the documentation allows a retry. It
-// deliberately breaks the contract of [http.RoundTripper]: for a failing response it
+// RoundTrip sends req and retries it where the documentation or a setting allows a retry.
+// It deliberately breaks the contract of [http.RoundTripper]: for a failing response it
 // returns a nil response and a *StatusError. So put the Transport outermost, where no
 // other layer can mistake its errors for broken connections and retry them. To keep the
 // contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
-// If Base returns an error, the service may still have carried out the request. RoundTrip
-// returns Base's error, joined with the reason if the wait for a retry was cut short. If
-// the Gate refuses the first attempt, the error is a *[NotSentError].
+// If the last attempt received no response, RoundTrip returns Base's error, joined with
+// the reason if the wait for a retry was cut short; the service may still have carried out
+// the request. If the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.Base == nil && t.within(req) {
 		return originalDefault.RoundTrip(req)
@@ -126,7 +132,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes Base's idle connections, if Base supports that.
 func (t *Transport) CloseIdleConnections() {
 	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // http.DefaultTransport has passed the call back to t
+		return // http.DefaultTransport has passed the call back to t, or another goroutine is making the same call
 	}
 	defer atomic.StoreInt32(&t.closing, 0)
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
@@ -134,10 +140,11 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns what t wraps. Kubernetes uses this method name.
+// WrappedRoundTripper returns the RoundTripper that t wraps. Kubernetes uses this method
+// name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// originalDefault is http.DefaultTransport as it was at program start.
+// originalDefault is http.DefaultTransport as it was when this package was initialized.
 var originalDefault = http.DefaultTransport
 
 func (t *Transport) base() http.RoundTripper {
@@ -153,14 +160,15 @@ func (t *Transport) base() http.RoundTripper {
 // leadsTo reports whether a request that is passed to rt would come back to t, or to
 // another Transport without a Base, which would pass it to the default transport again.
 // This happens if a program installs a Transport without a Base as the default transport,
-// or as a part of the default transport.
+// or as a part of the default transport. leadsTo does not see past a RoundTripper that
+// does not reveal what it wraps.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	return chain.Has(rt, func(w *Transport) bool { return w == t || w.Base == nil })
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base passes to
-// a default transport other than net/http's. A Transport that finds its own mark knows
-// that it is part of that default transport. The value is the request's URL.
+// a default transport that is not an *http.Transport. A Transport that finds its own mark
+// knows that it is part of that default transport. The value is the request's URL.
 type defaultKey struct{ t *Transport }
 
 // within reports whether req is one of t's own attempts, which the default transport has
@@ -190,7 +198,7 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 		return nil, errNoBase
 	case plain:
 		return base.RoundTrip(req)
-	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has given the request another URL or context
+	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has passed the request back, with another URL or context or to another Transport
 		return originalDefault.RoundTrip(req)
 	}
 	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))

@@ -30,7 +30,8 @@ import (
 type step func(*http.Request) (*http.Response, error)
 
 // scripted is a Base that runs its steps in order, one per request, and the last step for
-// all further requests. It records the requests that it receives.
+// all further requests. It records these requests. If a request's body cannot be read, it
+// returns the error instead, and does not record the request.
 type scripted struct {
 	steps []step
 
@@ -64,14 +65,14 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 	return step(req)
 }
 
-// count returns how many requests were sent.
+// count returns how many requests were recorded.
 func (s *scripted) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sent)
 }
 
-// gaps returns the times between consecutive requests.
+// gaps returns the times between consecutive recorded requests.
 func (s *scripted) gaps() []time.Duration {
 	var d []time.Duration
 	for i := 1; i < len(s.sent); i++ {
@@ -113,9 +114,9 @@ func response(req *http.Request, code int, body io.ReadCloser, length int64, hea
 	}
 }
 
-// watchedBody is a body that counts the bytes read and the calls to Close. Once its data
-// has been read, Read returns io.EOF or, if stall is set, blocks until the body is
-// closed.
+// watchedBody is a body that counts the bytes read and the calls to Close. Read returns
+// r's error at the end of the data, but if stall is set and that error is io.EOF, it
+// blocks until the body is closed. After Close, Read fails.
 type watchedBody struct {
 	r      io.Reader
 	stall  bool
@@ -208,8 +209,8 @@ func constant(d time.Duration) func() backoff.BackOff {
 	return func() backoff.BackOff { return backoff.NewConstantBackOff(d) }
 }
 
-// onAnswer returns an OnFailure that calls f for failing responses and ignores other
-// failures.
+// onAnswer returns an OnFailure that calls f for each failure with a *StatusError, and
+// ignores other failures.
 func onAnswer(f func(ctx context.Context, e *iamhttp.StatusError, wait time.Duration)) func(context.Context, iamhttp.Failure) {
 	return func(ctx context.Context, failed iamhttp.Failure) {
 		if e, ok := failed.Status(); ok {
@@ -322,25 +323,25 @@ func TestAlsoRetryRequiresIdempotenceExceptFor413(t *testing.T) {
 		answer []string
 		want   int
 	}{
-		"503 on a GET":                                {503, "GET", nil, nil, 2},
-		"503 on a request without a method":           {503, "", nil, nil, 2},
-		"503 on a PUT":                                {503, "PUT", nil, nil, 2},
-		"503 on a DELETE":                             {503, "DELETE", nil, nil, 2},
-		"503 on an OPTIONS":                           {503, "OPTIONS", nil, nil, 2},
-		"503 on a TRACE":                              {503, "TRACE", nil, nil, 2},
-		"503 on a POST":                               {503, "POST", nil, nil, 1},
-		"503 on a PATCH":                              {503, "PATCH", nil, nil, 1},
-		"503 with Retry-After on a POST":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
-		"503 on a POST with Idempotency-Key":          {503, "POST", key, nil, 2},
-		"503 on a POST with X-Idempotency-Key":        {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
-		"503 on a POST with an empty Idempotency-Key": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
-		"404 on a GET, if it is listed":               {404, "GET", nil, nil, 2},
-		"999 on a GET, if it is listed":               {999, "GET", nil, nil, 2},
-		"413 with Retry-After on a POST":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
-		"413 without Retry-After on a GET":            {413, "GET", nil, nil, 1},
-		"413 with an invalid Retry-After on a GET":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
-		"500 on a GET, if it is not listed":           {500, "GET", nil, nil, 1},
-		"429 on a POST, if it is not listed":          {429, "POST", nil, nil, 2},
+		"503 on a GET":                         {503, "GET", nil, nil, 2},
+		"503 on a request without a method":    {503, "", nil, nil, 2},
+		"503 on a PUT":                         {503, "PUT", nil, nil, 2},
+		"503 on a DELETE":                      {503, "DELETE", nil, nil, 2},
+		"503 on an OPTIONS":                    {503, "OPTIONS", nil, nil, 2},
+		"503 on a TRACE":                       {503, "TRACE", nil, nil, 2},
+		"503 on a POST":                        {503, "POST", nil, nil, 1},
+		"503 on a PATCH":                       {503, "PATCH", nil, nil, 1},
+		"503 with Retry-After on a POST":       {503, "POST", nil, []string{"Retry-After: 0"}, 1},
+		"503 on a POST with Idempotency-Key":   {503, "POST", key, nil, 2},
+		"503 on a POST with X-Idempotency-Key": {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
+		"503 on a POST with an Idempotency-Key without a value": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
+		"404 on a GET, if it is listed":                         {404, "GET", nil, nil, 2},
+		"999 on a GET, if it is listed":                         {999, "GET", nil, nil, 2},
+		"413 with Retry-After on a POST":                        {413, "POST", nil, []string{"Retry-After: 0"}, 2},
+		"413 without Retry-After on a GET":                      {413, "GET", nil, nil, 1},
+		"413 with an invalid Retry-After on a GET":              {413, "GET", nil, []string{"Retry-After: soon"}, 1},
+		"500 on a GET, if it is not listed":                     {500, "GET", nil, nil, 1},
+		"429 on a POST, if it is not listed":                    {429, "POST", nil, nil, 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -405,7 +406,7 @@ func TestBodyIsReplayedFromGetBodyForEachRetry(t *testing.T) {
 		assert.EqualValues(t, 11, s.req.ContentLength)
 		assert.Equal(t, "the same", s.req.Header.Get("Idempotency-Key"))
 		assert.Equal(t, i, s.resend)
-		assert.NotNil(t, s.req.GetBody, "GetBody must be kept, because net/http's HTTP/2 client needs it for its own resends")
+		assert.NotNil(t, s.req.GetBody, "GetBody must be kept, because net/http needs it for its own resends")
 		_, closes := opened[i].counts()
 		assert.Equal(t, 1, closes)
 	}
@@ -918,7 +919,7 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-func TestOnFailureIsCalledOncePerFailingResponse(t *testing.T) {
+func TestOnFailureIsCalledForEachFailingResponse(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		synctest.Test(t, func(t *testing.T) {
 			type report struct {
@@ -1009,7 +1010,7 @@ func TestStackedTransportsDoNotMultiplyTheAttemptsAfterConnectionErrors(t *testi
 	for name, steps := range map[string][]step{
 		"connection errors":                      {fail(reset)},
 		"alternating 429s and connection errors": {answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(200, "")},
-		"a timeout":                              {fail(os.ErrDeadlineExceeded)},
+		"timeouts":                               {fail(os.ErrDeadlineExceeded)},
 		"two 429s, then only connection errors":  {answer(429, ""), answer(429, ""), fail(reset)},
 	} {
 		for between, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
@@ -1035,7 +1036,7 @@ func TestStackedTransportsDoNotMultiplyTheAttemptsAfterConnectionErrors(t *testi
 			})
 		}
 	}
-	t.Run("an inner Transport that makes fewer attempts", func(t *testing.T) {
+	t.Run("an inner Transport that makes fewer attempts than the outer one", func(t *testing.T) {
 		base := script(fail(reset))
 		inner := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 2, Backoff: zero}
 		outer := &iamhttp.Transport{Base: inner, RetryConnectionErrors: true, MaxAttempts: 4, Backoff: zero}
@@ -1162,7 +1163,7 @@ func TestWrappedRoundTripperReturnsTheBaseInUse(t *testing.T) {
 	assert.Equal(t, http.DefaultTransport, (&iamhttp.Transport{}).WrappedRoundTripper())
 }
 
-func TestResendCountIsZeroOutsideARoundTrip(t *testing.T) {
+func TestResendCountIsZeroInABackgroundContext(t *testing.T) {
 	assert.Zero(t, iamhttp.ResendCount(context.Background()))
 }
 

@@ -36,7 +36,7 @@ func (f *failingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
+func TestPermanentErrorIsNotRetried(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -58,30 +58,30 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 		url string
 		set func(*http.Request)
 	}{
-		"a control character in the URL":    {plain.URL, func(r *http.Request) { r.URL.RawQuery = "a\nb" }},
-		"an invalid trailer":                {plain.URL, func(r *http.Request) { body(io.EOF, -1)(r); r.Trailer = http.Header{"Content-Length": {"1"}} }},
-		"an invalid Content-Length":         {speaks(t, "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), nil},
-		"a malformed status code":           {speaks(t, "HTTP/1.1 abc OK\r\n\r\n"), nil},
-		"an unknown transfer encoding":      {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: foo\r\n\r\n"), nil},
-		"a directory as the body":           {plain.URL, open(10, func() (io.ReadCloser, error) { return os.Open(".") })},
-		"a body whose source is lost":       {plain.URL, body(errors.New("vault: lost connection"), 10)},
-		"a body whose Read times out":       {plain.URL, body(os.ErrDeadlineExceeded, 10)},
-		"no host":                           {plain.URL, func(r *http.Request) { r.URL.Host, r.Host = "", "" }},
-		"no URL":                            {plain.URL, func(r *http.Request) { r.URL = nil }},
-		"no header":                         {plain.URL, func(r *http.Request) { r.Header = nil }},
-		"a method with a space":             {plain.URL, func(r *http.Request) { r.Method = "GET IT"; r.Header["Idempotency-Key"] = []string{"k"} }},
-		"an invalid header":                 {plain.URL, func(r *http.Request) { r.Header["A B"] = []string{"x"} }},
-		"an invalid header value":           {plain.URL, func(r *http.Request) { r.Header["A"] = []string{"x\n"} }},
-		"an unknown scheme":                 {plain.URL, func(r *http.Request) { r.URL.Scheme = "gopher" }},
-		"a body shorter than ContentLength": {plain.URL, body(io.EOF, 10)},
-		"a body longer than ContentLength":  {plain.URL, body(io.EOF, 3)},
-		"a body whose Read fails":           {plain.URL, body(errors.New("disk on fire"), 10)},
-		"a body that breaks off":            {plain.URL, body(io.ErrUnexpectedEOF, -1)},
-		"HTTPS to an HTTP port":             {strings.Replace(plain.URL, "http:", "https:", 1), nil},
-		"HTTP to a port that speaks TLS":    {speaks(t, "\x15\x03\x01\x00\x02\x02\x46"), nil},
-		"an untrusted certificate":          {secure.URL, nil},
-		"a host that does not exist":        {"http://host.invalid./", nil},
-		"an invalid port":                   {"http://127.0.0.1:nonesuch/", nil},
+		"a control character in the URL":               {plain.URL, func(r *http.Request) { r.URL.RawQuery = "a\nb" }},
+		"an invalid trailer":                           {plain.URL, func(r *http.Request) { body(io.EOF, -1)(r); r.Trailer = http.Header{"Content-Length": {"1"}} }},
+		"an invalid Content-Length in the response":    {speaks(t, "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), nil},
+		"a malformed status code":                      {speaks(t, "HTTP/1.1 abc OK\r\n\r\n"), nil},
+		"an unknown transfer encoding in the response": {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: foo\r\n\r\n"), nil},
+		"a directory as the body":                      {plain.URL, open(10, func() (io.ReadCloser, error) { return os.Open(".") })},
+		"a body whose source lost its connection":      {plain.URL, body(errors.New("vault: lost connection"), 10)},
+		"a body whose Read times out":                  {plain.URL, body(os.ErrDeadlineExceeded, 10)},
+		"no host":                                      {plain.URL, func(r *http.Request) { r.URL.Host, r.Host = "", "" }},
+		"no URL":                                       {plain.URL, func(r *http.Request) { r.URL = nil }},
+		"no header":                                    {plain.URL, func(r *http.Request) { r.Header = nil }},
+		"a method with a space":                        {plain.URL, func(r *http.Request) { r.Method = "GET IT"; r.Header["Idempotency-Key"] = []string{"k"} }},
+		"an invalid header name":                       {plain.URL, func(r *http.Request) { r.Header["A B"] = []string{"x"} }},
+		"an invalid header value":                      {plain.URL, func(r *http.Request) { r.Header["A"] = []string{"x\n"} }},
+		"an unknown scheme":                            {plain.URL, func(r *http.Request) { r.URL.Scheme = "gopher" }},
+		"a body shorter than ContentLength":            {plain.URL, body(io.EOF, 10)},
+		"a body longer than ContentLength":             {plain.URL, body(io.EOF, 3)},
+		"a body whose Read fails":                      {plain.URL, body(errors.New("disk on fire"), 10)},
+		"a body that breaks off":                       {plain.URL, body(io.ErrUnexpectedEOF, -1)},
+		"HTTPS to an HTTP port":                        {strings.Replace(plain.URL, "http:", "https:", 1), nil},
+		"HTTP to a port that speaks TLS":               {speaks(t, "\x15\x03\x01\x00\x02\x02\x46"), nil},
+		"an untrusted certificate":                     {secure.URL, nil},
+		"a host that does not exist":                   {"http://host.invalid./", nil},
+		"an invalid port":                              {"http://127.0.0.1:nonesuch/", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, err := url.Parse(strings.Replace(tt.url, ":nonesuch", "", 1))
@@ -132,7 +132,7 @@ func speaks(t *testing.T, text string) string {
 	return "http://" + l.Addr().String()
 }
 
-func TestConnectionErrorsCausedByWrongSettingsAreNotRetried(t *testing.T) {
+func TestProxyAndDialerErrorsAreRetriedOnlyIfTemporary(t *testing.T) {
 	proxy := func(answer string) func(*http.Transport) {
 		return func(base *http.Transport) {
 			u, err := url.Parse(speaks(t, answer))
@@ -173,7 +173,7 @@ func TestConnectionErrorsCausedByWrongSettingsAreNotRetried(t *testing.T) {
 }
 
 // A response that breaks off within a line must not be taken for a malformed response.
-func TestResponseThatBreaksOffIsRetriedWhereverItEnds(t *testing.T) {
+func TestRequestIsRetriedWhereverTheResponseHeaderBreaksOff(t *testing.T) {
 	const whole = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for n := range len(whole) - 1 {
 		base := newBase(t)

@@ -11,7 +11,7 @@ type form uint8
 const (
 	plain   form = iota + 1 // the form used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
 	scoped                  // the form used by gophertelekomcloud and golangsdk
-	derived                 // the form used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
+	derived                 // the form used by huaweicloud-sdk-go-v3 for requests that a credential's DerivedPredicate accepts
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 type authorization struct {
 	form      form
 	accessKey string
-	scope     string // the part after the date: region, service and, in the scoped form, scopeEnd; region and service may be empty
+	scope     string // the part after the date: region, service and, in the scoped form, scopeEnd; region and service may be empty; the plain form has no scope
 	names     string // names of the signed headers, in lower case, separated by semicolons
 }
 
@@ -68,12 +68,12 @@ func parse(header string) (a authorization, ok bool) {
 	return a, true
 }
 
-// notInName reports whether r never occurs in the lists of signed headers that SDKs
-// write.
+// notInName reports whether r is a control character, a space, an upper-case letter or
+// not ASCII. SDKs never write these in the list of signed headers.
 func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z' }
 
-// of returns the authorization in a request's header, and reports whether the request can
-// be signed again.
+// of returns the authorization in a request's header, and reports whether it is a
+// signature that can be replaced.
 func of(h http.Header) (authorization, bool) {
 	v := h["Authorization"]
 	if len(v) != 1 {

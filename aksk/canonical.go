@@ -11,10 +11,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// canonical returns the text that is hashed and signed, one part per line: method, path,
-// query, headers, signed header names, and the payload that payloadOf returns. All parts
-// are taken from the request in the form in which net/http sends it, so that the gateway
-// computes the same text.
+// canonical returns the text that is hashed and signed. It consists of these parts,
+// separated by line breaks: method, path, query, headers, signed header names, and the
+// payload that payloadOf returns. They are derived from what net/http sends, so that the
+// gateway computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
 	b = appendPath(append(b, '\n'), req.URL.Path)

@@ -13,7 +13,7 @@ import (
 
 const (
 	maxSkew   = 26 * time.Hour // enough for a clock that is set to the wrong time zone
-	maxClocks = 256            // maximum number of skews that are kept; the next change discards all others
+	maxClocks = 256            // maximum number of skews that are kept; once it is reached, the next change discards all others
 )
 
 // clocks records how far each host's clock is ahead of this machine's. A host whose clock
@@ -80,8 +80,9 @@ func (c *clocks) set(host string, skew time.Duration) {
 	c.known.Store(&known)
 }
 
-// dateOf returns the Date of a response as Unix time. It returns false if the Date does
-// not have the form that net/http writes.
+// dateOf returns the Date of a response as Unix time. It returns false if there is no
+// valid time in the form that net/http writes; the day of the week and the separators are
+// not checked.
 func dateOf(h http.Header) (unix int64, ok bool) {
 	v := h["Date"]
 	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {

@@ -23,7 +23,8 @@ type Credentials struct {
 
 const hidden = "aksk.Credentials"
 
-// Format writes the type's name. Package fmt calls Format for all verbs except %p and %w.
+// Format writes the type's name. Package fmt calls Format for all verbs except %p, %T and
+// %w.
 func (c Credentials) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(hidden)) }
 
 // MarshalText returns the type's name, for JSON, XML and YAML.

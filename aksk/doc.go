@@ -1,5 +1,5 @@
 // Package aksk signs requests to Open Telekom Cloud and Huawei Cloud with an access key
-// (AK/SK, SDK-HMAC-SHA256), so that each attempt has a fresh signature.
+// (AK/SK; SDK-HMAC-SHA256 or V11-HMAC-SHA256), so that each attempt has a fresh signature.
 //
 // A signature is valid for 15 minutes, and the SDKs sign once per call, above the
 // RoundTripper. After a long wait, before a retry or at a gate, the signature has expired
@@ -11,6 +11,6 @@
 //	}}
 //	client := &http.Client{Transport: &iamhttp.Transport{Base: signer, PassThrough: true}}
 //
-// If your client does not sign its requests itself, set SignUnsigned too. The package has
-// no dependencies outside the standard library.
+// If your client does not sign its requests itself, set SignUnsigned too. The package
+// depends only on the standard library and on internal packages of this module.
 package aksk

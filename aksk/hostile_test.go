@@ -60,7 +60,7 @@ func TestADateThatContradictsAnAcceptedSignatureIsIgnored(t *testing.T) {
 }
 
 // A 401 for a HEAD has no body that could state the reason.
-func TestAHEADIsSentAgainOnlyIfTheClockWasOffByMoreThan15Minutes(t *testing.T) {
+func TestAHEADIsSentAgainIfTheClockWasOffBy20MinutesButNotIfItWasRight(t *testing.T) {
 	for ahead, want := range map[time.Duration]int{20 * time.Minute: 200, -20 * time.Minute: 200} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &iamtest.Server{Keys: keys, Ahead: ahead}
@@ -115,7 +115,7 @@ func TestSigningFailsIfTheBodyNeverReturnsData(t *testing.T) {
 	assert.ErrorIs(t, aksk.Sign(req, permanent, time.Now()), io.ErrNoProgress)
 }
 
-func TestWithoutCredentialsNoRetryWaitsLongerThanTheSignatureIsValid(t *testing.T) {
+func TestWithoutCredentialsNoCallWaitsPastTheExpiryOfItsSignature(t *testing.T) {
 	for name, keys := range map[string]func(*http.Request) (aksk.Credentials, error){
 		"Credentials is nil":                 nil,
 		"Credentials returns the zero value": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },

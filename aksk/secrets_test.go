@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text contains none of the three planted secrets, either as plain
-// text or in an encoding that package fmt uses.
+// hides asserts that a text contains none of the three planted secrets, neither as plain
+// text nor in one of four encodings that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
 	for _, planted := range []string{temporary.AccessKey, secret, token} {
@@ -77,8 +77,8 @@ func TestNoErrorFromThisPackageShowsASecret(t *testing.T) {
 		change func(*http.Request)
 	}{
 		"no access key":                           {aksk.Credentials{SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line break in the key":                 {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line break in the token":               {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
+		"a line break in the access key":          {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
+		"a line break in the security token":      {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
 		"credentials and an error":                {temporary, errors.New("broken"), nil},
 		"a body that can be read only once":       {temporary, nil, func(r *http.Request) { withBody(r, "x"); r.GetBody = nil }},
 		"an Authorization header of another kind": {temporary, nil, func(r *http.Request) { r.Header.Set("Authorization", "Basic "+secret) }},

@@ -25,17 +25,19 @@ import (
 // and removes it for permanent ones. Call Sign if you write your own client; a
 // [Transport] calls it for each attempt that needs a new signature.
 //
-// A request that is already signed is signed again in the same form over the same
-// headers. An unsigned request is signed in the form that huaweicloud-sdk-go-v3 uses,
-// over Host and all headers except Content-Type, headers with an underscore in their
-// names, and headers that proxies change. If you then change the request, sign it again.
+// A request that is already signed is signed again in the same form and, apart from
+// X-Security-Token, over the same headers. An unsigned request is signed in the form that
+// huaweicloud-sdk-go-v3 uses for Huawei Cloud, over Host and all headers except
+// Content-Type, headers with an underscore in their names, and headers that net/http or a
+// proxy may change or drop. If you then change the request, sign it again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
 // value instead of the body's hash, and does not read the body. Sign fails, for example,
 // if the access key or the secret key is empty, if the request has another kind of
-// Authorization header, or if the request has a body but no GetBody. If Sign returns an
-// error, the request is unchanged. Errors never contain the credentials.
+// Authorization header, or if the request has a body but neither GetBody nor an
+// X-Sdk-Content-Sha256 header. If Sign returns an error, the request is unchanged. Errors
+// never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
 	a, again := of(req.Header)
 	switch {
@@ -66,8 +68,8 @@ var (
 	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
 )
 
-// set writes all signature headers except Authorization into the request, and updates a
-// to match.
+// set updates the request's signature headers, except Authorization, and changes a to
+// match.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
 	if c.SecurityToken != "" {
@@ -102,9 +104,10 @@ func defaultNames(h http.Header) string {
 	return strings.Join(slices.Compact(names), ";")
 }
 
-// unsigned reports whether a header is left out of the signature. The SDKs leave out
-// headers whose names begin with content-type or contain an underscore; the headers in
-// the list below may be changed or dropped by net/http or by a proxy.
+// unsigned reports whether defaultNames leaves out a header of the request.
+// huaweicloud-sdk-go-v3 leaves out headers whose names begin with content-type or contain
+// an underscore; those in the list below may be changed or dropped by net/http or by a
+// proxy, or contain the signature itself.
 func unsigned(name string) bool {
 	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
 		return true

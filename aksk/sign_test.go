@@ -90,7 +90,7 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 		},
 		"a request that was signed long ago":             func(r *http.Request) { signedBefore(r, plainForm) },
 		"the scoped form":                                func(r *http.Request) { signedBefore(r, scopedForm) },
-		"the scoped form without a scope":                func(r *http.Request) { signedBefore(r, noScope) },
+		"the scoped form without region and service":     func(r *http.Request) { signedBefore(r, noScope) },
 		"the scoped form and a query":                    func(r *http.Request) { signedBefore(r, scopedForm); r.URL.RawQuery = "B=2&a=1&b=3&a=0&é=%20" },
 		"the scoped form and a query signed as the body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a=+1" },
 		"the derived form":                               func(r *http.Request) { signedBefore(r, derivedForm); r.URL.RawQuery = "b=2&a=1" },
@@ -159,9 +159,9 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 	}{
 		"no access key":                         {nil, aksk.Credentials{SecretKey: secret}, "no access key"},
 		"no secret key":                         {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "no secret key"},
-		"a key with a line break":               {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
-		"a key with a comma":                    {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
-		"a token with a line break":             {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
+		"an access key with a line break":       {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
+		"an access key with a comma":            {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
+		"a security token with a line break":    {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
 		"basic authentication":                  {func(r *http.Request) { r.SetBasicAuth("a", "b") }, permanent, "another kind"},
 		"a signature for AWS":                   {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, permanent, "another kind"},
 		"a signature that covers Authorization": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
@@ -177,7 +177,7 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 			withBody(r, "x")
 			r.GetBody = func() (io.ReadCloser, error) { return nil, nil }
 		}, permanent, "only once"},
-		"the body breaks off": {func(r *http.Request) {
+		"reading the body fails": {func(r *http.Request) {
 			withBody(r, "x")
 			r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(iotest.ErrReader(broken)), nil }
 		}, permanent, "aksk: reading the body to sign it: broken"},
@@ -279,15 +279,16 @@ func FuzzSign(f *testing.F) {
 	})
 }
 
-// sendable reports whether net/http would send a request unchanged.
+// sendable reports whether an SDK could send a request, and net/http would send it
+// unchanged.
 func sendable(req *http.Request) bool {
 	for k, values := range req.Header {
 		switch http.CanonicalHeaderKey(k) {
 		case "Content-Length", "Host", "Transfer-Encoding", "Trailer", "Connection":
-			return false // net/http does not take these headers from req.Header
+			return false // net/http may drop or replace these headers
 		case "X-Sdk-Date", "X-Security-Token", "Authorization", "X-Sdk-Content-Sha256", "User-Agent", "X-Auth-Token":
 			if k != http.CanonicalHeaderKey(k) {
-				return false // Sign writes the canonical name, so the header would be sent twice
+				return false // package aksk and net/http know only the canonical name, so they may overlook the header or send it twice
 			}
 		}
 		for _, s := range append([]string{k}, values...) {

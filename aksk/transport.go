@@ -13,24 +13,27 @@ import (
 )
 
 // A Transport is an [http.RoundTripper] that signs the attempts of an iamhttp.Transport
-// above it. It re-signs a request that an SDK has signed, in the same form and over the
-// same headers, if the signature's time is off by more than a minute, if the request is a
-// retry, or if the request follows a redirect. A first attempt with a fresh signature is
-// sent unchanged. The Transport modifies a copy of the request, never the caller's
-// request, and does not buffer bodies.
+// above it. It re-signs a request that an SDK has signed, in the same form and (apart from
+// X-Security-Token) over the same headers, if the signature has another access key, if its
+// time is missing, invalid or off by more than a minute, if the request is a retry, or if
+// the request follows a redirect. Otherwise, a signed request is sent unchanged. The
+// Transport modifies a copy of the request, never the caller's request, and does not
+// buffer request bodies.
 //
 // The Transport never signs a request that carries only a token, has another kind of
 // Authorization, or follows a redirect to another host or scheme. If the body can be read
-// only once, a signed request keeps its signature.
+// only once, and the request has no X-Sdk-Content-Sha256 header, a signed request keeps its
+// signature.
 //
-// The Transport reads the Date header of at most one response per second, and of every
-// 401, to learn how far the host's clock is ahead of this machine's, and signs accordingly.
-// If a 401 reports that the signature's time is wrong, and the Date header confirms this,
-// the Transport sends the request once more. (A 401 for a HEAD cannot report it; there, a
-// Date that is off by more than 15 minutes is enough.) A second send is safe for any
-// method, because a 401 means that the request was not carried out (RFC 9110 §15.5.2). The
-// iamhttp.Transport above sees both sends as one attempt: they count once in
-// StatusError.Attempts, and OnFailure is not called for the first 401.
+// For signed requests, the Transport reads the Date header of at most one response per
+// second, and of every 401, to learn how far the host's clock is ahead of this machine's,
+// and signs accordingly. If a 401 reports that the signature's time is wrong, and the Date
+// header confirms this, the Transport signs the request again and, unless its body can be
+// read only once, sends it once more. (A 401 for a HEAD cannot report it; there, a Date
+// that differs from the signature's time by more than 15 minutes is enough.) A second send
+// is safe for any method, because a 401 means that the request was not carried out (RFC
+// 9110 §15.5.2). The iamhttp.Transport above sees both sends as one attempt: they count
+// once in StatusError.Attempts, and OnFailure is not called for the first 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after its first use.
@@ -41,18 +44,20 @@ type Transport struct {
 
 	// Credentials returns the credentials to sign a request with. For a request that is
 	// signed or to be signed, it is called for each attempt, and also when an attempt
-	// fails or waits at a gate, possibly from many goroutines at once. The Transport does
+	// fails or reaches a gate, possibly from many goroutines at once. The Transport does
 	// not keep the keys, so you can rotate them. A request that was signed with a
 	// different access key is signed again. If several accounts share the Transport, use
 	// [AccessKey] to find the account that a request belongs to. Return the zero
 	// Credentials to leave the request unchanged. If Credentials returns an error, the
-	// request is not sent, and RoundTrip returns an error that wraps it. If Credentials is
-	// nil, nothing is signed.
+	// request is not sent, and RoundTrip returns an error that wraps it; if the request was
+	// to be sent once more after a 401, RoundTrip returns the 401. If Credentials is nil,
+	// nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
 	// SignUnsigned makes the Transport also sign requests that have neither an
 	// Authorization nor an X-Auth-Token header. If the body of such a request can be read
-	// only once, RoundTrip returns an error. See [Sign] for the headers that are signed.
+	// only once, and the request has no X-Sdk-Content-Sha256 header, RoundTrip returns an
+	// error. See [Sign] for the headers that are signed.
 	SignUnsigned bool
 
 	clocks clocks
@@ -129,8 +134,8 @@ func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
-// fresh returns the request itself if its signature is fresh or if c is zero. Otherwise,
-// it returns a copy with a new signature; at is the time of that signature.
+// fresh returns the request itself if its signature can be used or if c is zero.
+// Otherwise, it returns the result of sign.
 func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)
@@ -180,7 +185,7 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 	if req.Body == nil || req.Body == http.NoBody {
 		return again, true
 	}
-	if req.GetBody == nil { // a header gives the body's hash, so the request can be signed, but its body cannot be sent again
+	if req.GetBody == nil { // a header replaces the body's hash, so the request can be signed, but its body cannot be sent again
 		return nil, false
 	}
 	again.Body, err = req.GetBody()
@@ -195,8 +200,8 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	return answer.ReasonOf(resp.StatusCode, answer.Label(d.Code), answer.OneLine(d.Message)) == answer.ClockSkew
 }
 
-// leavesHost reports whether a request follows a redirect to another host or scheme. Such
-// a request must carry neither a signature nor a security token.
+// leavesHost reports whether a request follows, or may follow, a redirect to another host
+// or scheme. Such a request must be given neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
 	for r := req; r.Response != nil; {
 		r = r.Response.Request // nil if Base has not set Response.Request; in that case, the origin is unknown
@@ -225,10 +230,11 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt reports whether the Transport signs a signed request again for each
-// attempt. If it does, an iamhttp.Transport above allows the request to wait for longer
-// than a signature is valid. If you write your own RoundTripper that signs each attempt,
-// give it this method too.
+// SignsEachAttempt reports whether the Transport keeps the signature of a signed request
+// valid in each attempt, provided that the request can be signed again. If it does, an
+// iamhttp.Transport above allows such a request to wait for longer than a signature is
+// valid. If you write your own RoundTripper that signs each attempt, give it this method
+// too.
 func (t *Transport) SignsEachAttempt(req *http.Request) bool {
 	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
 		return false

@@ -62,7 +62,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 			t.Helper()
 			return signedAt(t, "PUT", "body", time.Now().Add(-time.Hour))
 		}, no, yes},
-		"a signature from the future": {func(t *testing.T) *http.Request {
+		"a signature more than a minute in the future": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(61*time.Second))
 		}, no, yes},
@@ -386,7 +386,7 @@ func TestACorrectionOfTheHostsClockIsNoticed(t *testing.T) {
 }
 
 func TestTheDateOfASlowResponseDoesNotChangeTheTimeOfSignatures(t *testing.T) {
-	for name, ends := range map[string]bool{"Date at the end of the response": true, "Date at the start of the response": false} {
+	for name, ends := range map[string]bool{"a Date from the end of the delay": true, "a Date from the start of the delay": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := new(iamtest.Server)

@@ -13,8 +13,8 @@ import (
 )
 
 // This test skips complete runs of bulk, sdk, provider and redisgate's fleet example,
-// because they need a service or take half a minute. The examples' own tests check the
-// width of that output, in virtual time.
+// because they need a service or take half a minute. The tests of bulk and provider check
+// the width of that output, in virtual time.
 func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()

@@ -1,6 +1,7 @@
 // Package docs draws decision.svg, which shows how a Transport handles a response: the
-// status, the rules, and what the caller gets. The codes, retry rules and stop reasons
-// come from the library, so the picture cannot contradict the library.
+// status, the rules, and what the caller gets. The codes of each retry rule and the texts
+// of the retry rules and stop reasons come from the library, so these always agree with
+// it.
 //
 //	go test ./docs -update
 package docs
@@ -38,7 +39,7 @@ func TestDecisionPictureShowsEveryStopReasonOnce(t *testing.T) {
 	picture := string(draw())
 	for s := iamhttp.StopUnset + 1; !strings.HasPrefix(s.String(), "StopReason("); s++ {
 		assert.Equal(t, 1, strings.Count(picture, ">"+s.String()+"<"), "the picture must contain the text of %q once", s)
-		assert.Equal(t, 1, strings.Count(picture, ">iamhttp."+constant(s)+"<"), "the picture must contain the constant of %q once", s)
+		assert.Equal(t, 1, strings.Count(picture, ">iamhttp."+constant(s)+"<"), "the picture must contain the name of the constant of %q once", s)
 	}
 }
 
@@ -66,7 +67,8 @@ var rules = []struct {
 	{"Does the gate admit the request?", "yes, if there is no gate", iamhttp.StopGate},
 }
 
-// Sizes and positions are in pixels. Statuses, rules and outcomes have one column each.
+// Sizes and positions are in pixels; firstRule and lastRow are numbers of rows. Statuses,
+// rules and outcomes have one column each.
 const (
 	width            = 884
 	row, top         = 58, 86
@@ -103,7 +105,7 @@ path { fill: none; stroke: #59636e; stroke-width: 1.3; marker-end: url(#head) }
 }
 `
 
-// A drawing is an SVG document; each method appends an element.
+// A drawing is an SVG document; the methods below append elements.
 type drawing struct{ bytes.Buffer }
 
 func draw() []byte {
@@ -160,8 +162,8 @@ func draw() []byte {
 
 	for i, s := range []string{
 		"Each “no” ends the call with a", "*StatusError that has the reason in Stop.",
-		"With PassThrough you get the response,", "unless canceled; the error goes to", "the Recorder and to OnFailure.",
-		"Without any response you get", "Base's error, unchanged.",
+		"With PassThrough you get the response,", "except for the last two reasons; the error", "goes to the Recorder and to OnFailure.",
+		"Without any response you get", "Base's error.",
 	} {
 		d.text("quiet", leftMid+5, y(firstRule+4)+22+18*i, s)
 	}

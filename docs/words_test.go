@@ -23,6 +23,7 @@ import (
 // is one word. Headings, lists and hand-written tables count. The following do not count:
 //   - blocks of code and of commands;
 //   - generated tables, between the comments "written by" and "end of";
+//   - HTML comments, and the targets of links;
 //   - the files listed in written, which are generated as a whole.
 const (
 	maxReadme    = 1_000
@@ -77,7 +78,7 @@ func TestWordRepeatAppearsOnlyInQuotations(t *testing.T) {
 	}
 }
 
-func TestWordsAndSentencesOfADocumentAreCountedCorrectly(t *testing.T) {
+func TestWordsAreCountedAndSentencesAreFoundCorrectly(t *testing.T) {
 	const text = "# What it does\n\nIt is `a b c`. What you get\nis 2 words. What is it?\n\n" +
 		"- one [link](which/is.md), e.g. this\n\n    go test ./...\n\n```go\nvar x int\n```\n" +
 		"<!-- table, written by: a test -->\n| not this |\n<!-- end of table -->\n\n| a | – |\n|---|--:|\n"
@@ -194,8 +195,8 @@ func texts(t *testing.T) map[string]string {
 	return all
 }
 
-// docOf returns the doc comments of the declaration n, and its comment at the end of the
-// line. Some may be nil.
+// docOf returns the doc comment of the file, declaration or field n, and the comment at the
+// end of its line. Either may be nil.
 func docOf(n ast.Node) []*ast.CommentGroup {
 	switch n := n.(type) {
 	case *ast.File:

@@ -54,7 +54,7 @@ func send(t *testing.T, c *http.Client, method, url string, timeout time.Duratio
 }
 
 // arrivals calls f perSecond times a second for d, each time in a new goroutine. It
-// returns after the last call has.
+// returns when all calls have returned.
 func arrivals(perSecond int, d time.Duration, f func()) {
 	var calls sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -91,14 +91,14 @@ func undisturbed(t *testing.T, f func()) {
 		f()
 		close(done)
 		took, stalled := time.Since(start), <-late
-		t.Logf("the run took %v; timers were late by %v in total", took, stalled)
+		t.Logf("the run took %v; timer delays of more than 10 ms add up to %v", took, stalled)
 		if stalled < took/100 {
 			return
 		}
 	}
 }
 
-func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
+func TestGateUsesNearlyTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 	t.Parallel()
 	const limit, learning, lasting = 50, 5 * time.Second, time.Minute
 	url := at(t, nginxGate) + "/deadlines"
@@ -117,13 +117,13 @@ func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 		})
 		share = float64(answered.Load()) / (limit * (lasting - learning).Seconds())
 		perSuccess = float64(sent.Load()) / float64(all.Load())
-		t.Logf("the calls used %.3f of the limit and took %.3f requests per success", share, perSuccess)
+		t.Logf("after the first 5 s, successes used %.3f of the limit; over the whole minute, they took %.3f requests each", share, perSuccess)
 	})
 	assert.GreaterOrEqual(t, share, 0.97)
 	assert.LessOrEqual(t, perSuccess, 1.05)
 }
 
-// serve responds with 204 on the upstream port until stop is called.
+// serve responds with 204 on the upstream port until stop is called or the test ends.
 func serve(t *testing.T) (stop func() error) {
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })}
 	l := listen(t, upstream)
@@ -132,7 +132,7 @@ func serve(t *testing.T) (stop func() error) {
 	return s.Close
 }
 
-func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
+func TestGateUsesMostOfTheLimitAgainSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	const limit, begins, ends, lasting = 100, 10, 20, 40 // limit in requests per second; begins, ends and lasting in seconds
 	fronts := map[string]string{"nginx": at(t, nginxGate), "HAProxy": at(t, haproxyGate)}
@@ -178,7 +178,7 @@ func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 	}
 }
 
-func TestThrottledWritesDoNotDelayReads(t *testing.T) {
+func TestThrottledWritesHardlyDelayReads(t *testing.T) {
 	t.Parallel()
 	url := at(t, nginxGate) + "/methods"
 	var median, p99 time.Duration
@@ -204,15 +204,15 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 		both.Wait()
 		reads := slices.Sorted(slices.Values(took["GET"]))
 		median, p99, writes = reads[len(reads)/2], reads[len(reads)*99/100], len(took["POST"])
-		t.Logf("%d reads: median %v, 99th percentile %v; %d writes", len(reads), median, p99, writes)
+		t.Logf("%d reads: median %v, 99th percentile %v; %d successful writes", len(reads), median, p99, writes)
 	})
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
 	assert.GreaterOrEqual(t, writes, 90, "too few writes succeeded; the limit allows 5 per second")
 }
 
-// scaled returns a schedule that is 15 to 30 times faster than the default, because the
-// test's window of 20 s stands in for a window of five minutes.
+// scaled returns a schedule whose first wait is 1/30, and whose longest wait is 1/15, of
+// the default's, because the test's window of 20 s stands in for one of five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }

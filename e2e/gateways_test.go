@@ -177,7 +177,7 @@ func TestStalledUploadIsRetriedInFullAfterTheGatewayTimesOut(t *testing.T) {
 
 func Test413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 	for _, size := range []int{100 << 10, 8 << 20} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+		t.Run(fmt.Sprint(size, " bytes"), func(t *testing.T) {
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
 			_, err := client(t, tr).Post(at(t, nginx)+"/v3/users", "application/json", bytes.NewReader(make([]byte, size)))
@@ -190,7 +190,7 @@ func Test413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 	}
 }
 
-func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
+func Test5xxFromTheGatewaysIsTypedAndNotRetried(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server     int
 		path       string
@@ -229,7 +229,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 	}
 }
 
-func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
+func TestRetryAfterFromNginxIsParsedOrIgnored(t *testing.T) {
 	for path, tt := range map[string]struct {
 		retryAfter time.Duration // expected value; -1 stands for more than a day
 		stop       iamhttp.StopReason

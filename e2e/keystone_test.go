@@ -18,8 +18,9 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failed asserts that err contains a *StatusError with the given code, that the request
-// was sent once, and that Keystone itself responded. It returns the *StatusError.
+// failed asserts that err contains a *StatusError with the given code, that its Message
+// contains message, that the request was sent once, and that Keystone itself responded.
+// It returns the *StatusError.
 func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
@@ -153,7 +154,7 @@ func TestPassThroughReturnsTheResponseAndTheRecorderHoldsTheError(t *testing.T) 
 }
 
 // Keystone under uWSGI does not read chunked bodies, so a client that drops the
-// Content-Length cannot log in.
+// Content-Length cannot log in, unless nginx is in between and adds one.
 func TestLoginKeepsItsContentLength(t *testing.T) {
 	for name, front := range map[string]int{"Keystone itself": keystone, "HAProxy": haproxy, "HAProxy, retried": haproxyLimited, "nginx, retried": nginxLimited} {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package e2e tests the Transport against a real OpenStack Keystone, directly and through
-// nginx and HAProxy. README.md explains how to start the servers.
+// Package e2e tests the Transport against real servers: OpenStack Keystone, and nginx and
+// HAProxy with and without Keystone behind them. README.md explains how to start them.
 package e2e
 
 import (
@@ -46,8 +46,8 @@ func address(t testing.TB, server int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
 }
 
-// at returns the URL of a server. If the servers are not running, at skips the test. If
-// IAMHTTP_E2E is "required", at fails the test instead.
+// at returns the URL of a server. If Keystone is not running, at skips the test, or fails
+// it if IAMHTTP_E2E is "required".
 func at(t testing.TB, server int) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address(t, keystone))
@@ -61,7 +61,7 @@ func at(t testing.TB, server int) string {
 	return "http://" + address(t, server)
 }
 
-// fronts lists the servers through which Keystone can be reached.
+// fronts contains Keystone and the servers that forward to it without a rate limit.
 var fronts = map[string]int{"Keystone itself": keystone, "nginx": nginx, "HAProxy": haproxy}
 
 // client returns an http.Client that uses tr, and gives tr a Base with its own

@@ -15,7 +15,7 @@ import (
 
 const (
 	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
-	longestPause = 24 * time.Hour         // upper bound of a pause; a longer Retry-After is assumed to be a mistake
+	longestPause = 24 * time.Hour         // upper bound of Retry-After; a longer one is assumed to be a mistake
 	longAnswer   = 2 * time.Second        // time without a response after which the window grows nevertheless
 	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
 	trickle      = 200 * time.Millisecond // shortest time over which StartWindow requests are not a burst
@@ -30,16 +30,17 @@ var errForgotten = errors.New("account was forgotten")
 
 // An account holds what the gate knows about one key.
 //
-// An account is open as long as no request has been throttled and no request is waiting.
-// A request to an open account updates three atomic counters and takes no lock. If an
-// account is not open, window is not positive, and Wait and Observe take the lock.
+// An account is open as long as it has no pacer and no request is waiting. For an open
+// account, Wait takes no lock unless the window is full, and Observe takes none unless
+// the request was throttled or not sent; both only update atomic fields. If an account is
+// not open, window is not positive, and Wait and Observe take the lock.
 //
 // No wake-up can be lost, because a waiter makes window negative before it reads flying,
 // and a response decrements flying before it reads window.
 type account struct {
 	window   atomic.Int64 // twice the number of requests that may be in flight; if it is not positive, take the lock
 	entering atomic.Int64 // number of requests counted in flying that are still waiting for the lock
-	flying   atomic.Int64 // number of requests in flight with ticket 0
+	flying   atomic.Int64 // number of requests in flight with ticket 0, plus those in entering
 	accepted atomic.Int64
 	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
 
@@ -51,7 +52,7 @@ type account struct {
 	mu         sync.Mutex
 	gone       bool         // whether the account was forgotten, so that callers must get a new one
 	slow       int64        // replaces window while requests wait
-	pacer      fleet1.Pacer // decides when requests are sent; nil until a request is throttled
+	pacer      fleet1.Pacer // decides when requests are sent; nil until a request is throttled, here or elsewhere in the fleet
 	tickets    map[Ticket]sent
 	ticket     Ticket
 	lanes      lanes
@@ -69,10 +70,10 @@ type account struct {
 	wake       *time.Timer
 	wakeAt     time.Duration
 	rng        *rand.Rand
-	throttled  time.Duration // when the latest pause began
+	throttled  time.Duration // when a 429 to this process last began a pause
 	seen       int64         // accepted plus ticket at the latest sweep
-	stated     Limit         // the latest stated limit that the controller did not ignore
-	hold       hold          // keeps requests back until the window ends, if the service stated when it does
+	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
+	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
 }
 
 // A sent is an admitted request whose outcome is not known yet.
@@ -86,8 +87,8 @@ func (a *account) now() time.Duration { return time.Since(a.origin) }
 
 func (a *account) waiting() int { return a.lanes.waiting() }
 
-// land handles the end of a request with ticket 0 that was not throttled. known is true
-// if the request was accepted; otherwise its outcome says nothing about the limit.
+// land observes that a request with ticket 0 was accepted (known is true) or that its
+// outcome is Unknown.
 func (a *account) land(known bool) {
 	if known {
 		if n := a.accepted.Add(1); n%marksEvery == 0 {
@@ -219,9 +220,10 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	return w, nil
 }
 
-// trickles reports whether a request may be sent although the window is full. Requests
-// that are spread over time are not a burst, even if slow responses keep many of them
-// in flight. Holding them back would turn them into a burst.
+// trickles reports whether a request may be sent although the window is full. If so, it
+// counts the request against spare. Requests that are spread over time are not a burst,
+// even if slow responses keep many of them in flight. Holding them back would turn them
+// into a burst.
 func (a *account) trickles() bool {
 	now, window := a.now(), float64(a.start)/2
 	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
@@ -458,7 +460,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 	a.wakeAt = at
 }
 
-// adopt makes p the account's pacer, which decides when its requests are sent.
+// adopt makes p the account's pacer.
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)

@@ -17,15 +17,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// These tests inspect an account's fields, because what an account has learned becomes
-// visible outside the package only much later.
+// Most of these tests inspect an account's fields, because what an account has learned
+// becomes visible outside the package only much later.
 
 var (
 	plain    = Request{Key: "k"}
 	accepted = Outcome{Result: Accepted}
 )
 
-// leave calls Wait for a request that is admitted at once.
+// leave calls Wait, which must admit the request.
 func leave(t *testing.T, g *Adaptive, key string) {
 	t.Helper()
 	_, err := g.Wait(t.Context(), Request{Key: key})
@@ -85,7 +85,8 @@ func TestObserveWithoutWaitDoesNotChangeInFlight(t *testing.T) {
 	assert.Zero(t, a.flying.Load())
 }
 
-// The two seconds begin with the latest response, or when the first request has to wait.
+// The two seconds begin when the first request has to wait, and again with each response
+// and each growth.
 func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: 10}
@@ -114,8 +115,8 @@ func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, map[time.Duration]int{
 			0:                       5, // half of the window, because no request had arrived for a long time
-			3500 * time.Millisecond: 2, // 14 in flight; the window grows from 10.5 to 15.5
-			5500 * time.Millisecond: 7, // 23 in flight
+			3500 * time.Millisecond: 2, // in flight: 14, then 16; the window grows from 10.5 to 15.5
+			5500 * time.Millisecond: 7, // in flight: 16, then 23; the window grows to 23
 		}, left)
 	})
 }
@@ -127,7 +128,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 			leave(t, g, "k")
 		}
 		start := time.Now()
-		for range 50 { // 10 requests in 200 ms
+		for range 50 { // 10 requests per 200 ms
 			time.Sleep(20 * time.Millisecond)
 			leave(t, g, "k")
 		}
@@ -144,7 +145,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		}
 		assert.Zero(t, time.Since(start), "half of the window should have been saved up")
 		leave(t, g, "k")
-		assert.Equal(t, 5*longAnswer, time.Since(start), "only half of the window is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
+		assert.Equal(t, 5*longAnswer, time.Since(start), "only half of the window is saved up: with 65 in flight, the window has to grow from 10 to 15, 22.5, 33.5, 50 and 75")
 		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
 	})
 }
@@ -169,7 +170,7 @@ func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testin
 		g.Observe(plain, 0, accepted)
 		close(done)
 	}()
-	for range 1000 { // until Observe waits for the lock, or is about to
+	for range 1000 { // by the end, Observe almost certainly waits for the lock
 		runtime.Gosched()
 	}
 	a.window.Store(20)
@@ -204,10 +205,10 @@ func TestHistoryKeepsFewerMarksForOlderRequests(t *testing.T) {
 		answers int64
 		want    []fleet1.Mark
 	}{
-		"no requests":                        {0, []fleet1.Mark{{}, {}}},
-		"a few requests":                     {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
-		"as many marks as one level keeps":   {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
-		"one mark more than one level keeps": {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
+		"no accepted requests":                         {0, []fleet1.Mark{{}, {}}},
+		"a few accepted requests":                      {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
+		"as many requests as the first level covers":   {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
+		"one request more than the first level covers": {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
 		"marks of two levels": {1000, slices.Concat([]fleet1.Mark{{}, every16th(16, 16)[0], every16th(32, 32)[0]},
 			every16th(47, 62), []fleet1.Mark{{At: 1000 * ms, Accepted: 1000}})},
 	} {
@@ -311,7 +312,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // before throttling, free has already removed this request
+						left += len(a.tickets) // after throttling, this request stays in flight; before throttling, the next free removes it
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -329,9 +330,9 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 	}
 }
 
-// Gates that receive the same Retry-After must not resume at the same time. All gates
-// here are created and throttled at the same time, so that a random generator seeded
-// with the clock would give them all the same jitter.
+// Gates that receive the same Retry-After must not all resume at once. All gates here are
+// created and throttled at the same time, so that a random generator seeded with the clock
+// would give them all the same jitter.
 func TestPauseGetsRandomJitterOfUpToFivePercentAndAtMostAQuarterSecond(t *testing.T) {
 	for asked, most := range map[time.Duration]time.Duration{
 		time.Second:      50 * time.Millisecond,
@@ -364,7 +365,7 @@ func TestOnlyTheFirstWaiterReportsToThePacerThatTurnsWereUnused(t *testing.T) {
 		for range 3 {
 			queueUp(ctx, g)
 		}
-		assert.Equal(t, []string{"idle"}, p.told, "only the first waiter should call Idle")
+		assert.Equal(t, []string{"idle"}, p.told, "only the first waiter should cause a call to Idle")
 		cancel()
 	})
 }
@@ -384,7 +385,7 @@ func TestWaiterIsTooLateIfTheTurnsAheadLeaveNoTimeForItsResponse(t *testing.T) {
 	}{
 		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // a response may take 1.2 round trips
 		{6, 6599 * ms, true}, {6, 6600 * ms, false},
-		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent if any time is left
+		{0, 1 * ms, false}, {0, 0, true}, // the first waiter may be tried if any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
 		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "wrong earliest turn for %+v", tt)

@@ -11,22 +11,24 @@ import (
 )
 
 // Adaptive is a [Gate] that makes all callers of an account in this process behave like
-// one polite client. It learns the account's limit from the responses. After the first
-// 429, all requests of the account pause until Retry-After has elapsed. They are then
-// sent in order of priority and arrival, at a pace that the service accepts.
+// one polite client. It learns the account's limit from the responses. After a 429, all
+// requests of the account pause until Retry-After has elapsed. They are then sent at a
+// pace that the service accepts, in order of [Priority] and arrival; retries usually go
+// before first attempts of the same priority.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
 // that use the same accounts, and it forgets unused keys.
 //
-// A request that cannot get a response before its context's deadline fails without being
-// sent, as soon as the gate can tell. While a RoundTripper below the Transport handles a
-// request, it may send another one with an http.Client, for example to get a token. That
-// request gets the next turn.
+// As soon as the gate expects a response to miss the deadline of its request's context,
+// the request usually fails without being sent. While a RoundTripper below the Transport
+// handles a request, it may send another one through the same gate, with an http.Client
+// and on the same goroutine, for example to get a token. That request gets the next turn.
 type Adaptive struct {
-	// StartWindow limits how many requests of a key are in flight before the limit is
-	// known. The window grows by up to half with each round trip and never shrinks. Zero
-	// means 64; negative means unlimited.
+	// StartWindow limits how many requests of a key are in flight before the first 429;
+	// requests that are spread over time may exceed it. The window grows by up to half
+	// with each round trip, or after two seconds without a response, and never shrinks.
+	// Zero means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none
@@ -41,8 +43,8 @@ type Adaptive struct {
 func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	for {
 		a := g.account(r.Key)
-		// The common case: the account is not known to be throttled, and few requests
-		// are in flight.
+		// The common case: the account is not known to be throttled, no request waits, and
+		// the window is not full.
 		if 2*a.flying.Add(1) <= a.window.Load() {
 			return 0, nil
 		}
@@ -72,13 +74,13 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 type Stats struct {
 	Throttled bool          // whether any request of this account has been throttled
 	Pace      float64       // requests sent per second while requests are waiting; 0: not known yet
-	Pause     time.Duration // time until the current pause ends; 0: no pause is in force
+	Pause     time.Duration // time until the current pause, or a window that the service stated, ends; 0: neither is in force
 	Waiting   int           // requests that are waiting to be sent
 	Flying    int           // requests that were admitted but not yet reported to Observe
 
-	// Limit is the limit that the service stated most recently; only Requests, Per and
-	// Policy are set. It is zero if the service has not stated a limit, or if the
-	// outcomes of requests contradict the stated limit.
+	// Limit is the limit that the service stated most recently, not counting implausible
+	// ones; only Requests, Per and Policy are set. It is zero if the service has not
+	// stated a number of requests per window, or if outcomes contradict the stated limit.
 	Limit Limit
 }
 
@@ -106,7 +108,7 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 
 // Join is for package redisgate only; its types are internal and change without notice.
 // It makes the gate, which must not be in use yet, a member of a fleet. The fleet calls
-// visit to inspect a key's account; visit reports whether the account exists.
+// visit to inspect or change a key's account; visit reports whether the account exists.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

@@ -125,7 +125,7 @@ func TestRetriesAreSentBeforeFirstAttempts(t *testing.T) {
 	})
 }
 
-func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
+func TestBurstsToAnUnlimitedAccountAreHeldBackLessAndLess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		burst := func() (most int64, took time.Duration) {
@@ -150,7 +150,7 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 		}
 		most, took := burst()
 		assert.Less(t, most, int64(1000))
-		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips, of 64, 96, 144, 216, 324 and 156 requests")
+		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take at most six round trips, of 64, 96, 144, 216, 324 and 156 requests")
 		for range 6 {
 			_, took = burst()
 		}
@@ -160,7 +160,7 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 
 func TestStartWindowLimitsRequestsBeforeTheFirstResponse(t *testing.T) {
 	for window, want := range map[int]int{0: 64, 10: 10, -1: 1000, math.MinInt: 1000, math.MaxInt: 1000} {
-		t.Run(fmt.Sprint(window), func(t *testing.T) {
+		t.Run(fmt.Sprint("StartWindow ", window), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := &gate.Adaptive{StartWindow: window}
 				ctx, cancel := context.WithCancel(t.Context())
@@ -271,8 +271,7 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// A request that is ahead does not count if its deadline will have passed before its
-// turn.
+// A request that is ahead does not count if it would be sent too late for its deadline.
 func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
@@ -287,14 +286,14 @@ func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testin
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.NoError(t, send(patient))
-		if err := send(hasty); err != nil { // the requests ahead may still be waiting
+		if err := send(hasty); err != nil { // the deadline may be near, or have passed
 			assert.ErrorContains(t, err, "deadline")
 		}
 		done()
 	})
 }
 
-// limitedTo simulates a service that accepts rate requests per second, evenly spaced.
+// limitedTo simulates a service that accepts rate requests per second, and no bursts.
 // send sends one request to the service through g, and done waits until all calls to send
 // have returned.
 func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
@@ -331,12 +330,12 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 		maxWait, retryAfter time.Duration
 		refused             bool
 	}{
-		"the pause is shorter than MaxWait":       {2 * time.Minute, 110 * time.Second, false},
-		"the pause is exactly as long as MaxWait": {2 * time.Minute, 2 * time.Minute, false},
-		"the pause is longer than MaxWait":        {2 * time.Minute, 121 * time.Second, true},
-		"the pause is twice as long as MaxWait":   {10 * time.Second, 20 * time.Second, true},
-		"there is no MaxWait":                     {0, 10 * time.Hour, false},
-		"a huge Retry-After is clamped to a day":  {24 * time.Hour, 1 << 62, false},
+		"Retry-After is shorter than MaxWait":       {2 * time.Minute, 110 * time.Second, false},
+		"Retry-After is exactly as long as MaxWait": {2 * time.Minute, 2 * time.Minute, false},
+		"Retry-After is longer than MaxWait":        {2 * time.Minute, 121 * time.Second, true},
+		"Retry-After is twice as long as MaxWait":   {10 * time.Second, 20 * time.Second, true},
+		"there is no MaxWait":                       {0, 10 * time.Hour, false},
+		"a huge Retry-After is clamped to a day":    {24 * time.Hour, 1 << 62, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -422,11 +421,11 @@ func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 	})
 }
 
-// Callers that wait for at most half a minute never form a long queue. Even so, they must
-// be served when the service accepts requests again.
+// Callers that wait for at most half a minute form a short queue. Even so, they must be
+// served soon after the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates callers for an hour and a half")
+		t.Skip("simulates callers for almost two hours")
 	}
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
@@ -608,7 +607,7 @@ func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		after := heap()
-		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after the test", before>>10, (peak-min(before, peak))>>10, after>>10)
+		t.Logf("heap: %d KiB before, at most %d KiB more in five samples, %d KiB after the test", before>>10, (peak-min(before, peak))>>10, after>>10)
 		assert.Less(t, after-min(before, after), uint64(256<<10))
 		runtime.KeepAlive(g)
 	})

@@ -27,8 +27,8 @@ func TestOpenAccountDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkAdaptiveOpen measures Wait and Observe for an account that was never
-// throttled: the time that a gate adds to each successful attempt.
+// BenchmarkAdaptiveOpen measures Wait and Observe for accounts that were never throttled:
+// the time that an Adaptive takes per successful attempt.
 func BenchmarkAdaptiveOpen(b *testing.B) {
 	b.Run("one caller", func(b *testing.B) {
 		g := new(gate.Adaptive)

@@ -68,7 +68,7 @@ func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 	b.sent = 0
 }
 
-func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.T) {
+func TestMostCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.T) {
 	const rounds = 20 // a single round varies a lot, because a second 429 takes up a third of the time
 	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -101,9 +101,9 @@ func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.
 					wg.Wait()
 				})
 			}
-			t.Logf("of 1000 calls: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
+			t.Logf("of 1000 calls, on average: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
 			assert.GreaterOrEqual(t, served/rounds, 40)
-			if apart < time.Millisecond { // otherwise, later callers have later deadlines than earlier ones
+			if apart < time.Millisecond { // otherwise, the last deadline is a second later than the first
 				assert.GreaterOrEqual(t, early/rounds, 800)
 			}
 		})
@@ -187,7 +187,8 @@ func TestRequestsThatWereNotSentDoNotCountAsInFlight(t *testing.T) {
 }
 
 // The requests that have waited longest have the least time left. If all of them were
-// sent too late, no request would get a response, and the gate could not learn why.
+// sent too late, no request would get a response, and the gate would not learn how long
+// responses take.
 func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	const lasting = 90 * time.Second
 	for _, tt := range []struct {
@@ -195,7 +196,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 		rate           float64
 		trip, later    time.Duration // round trip during and after the first third of the test
 		timeout, apart time.Duration
-		want           float64 // share of the limit that is used in the last third, which includes pauses of a second
+		want           float64 // least share of the limit to be used in the last third, in spite of pauses of a second
 	}{
 		{"round trip 0.3 s, timeout 0.72 s", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
 		{"round trip 0.3 s, timeout 0.5 s", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},
@@ -236,7 +237,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 }
 
 func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
-	for _, before := range []time.Duration{0, time.Second} { // the calls start this long before the loss is known
+	for _, before := range []time.Duration{0, time.Second} { // how long before the loss is known the calls start; 0: they start after it
 		synctest.Test(t, func(t *testing.T) {
 			g, b := new(gate.Adaptive), &bucket{rate: 20}
 			b.learn(t, g, 10*time.Millisecond)
@@ -273,8 +274,8 @@ func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
 	}
 }
 
-// The first 429s say little about such a limit: only three requests were accepted.
-func TestNoRequestIsRefusedSoonIfAFewFastRequestsAreAllowedInFlight(t *testing.T) {
+// The first 429s say little about such a limit: only three requests have been accepted.
+func TestGateRefusesNoRequestIfOnlyThreeFastRequestsMayBeInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		var flying atomic.Int64

@@ -37,7 +37,8 @@ func Example() {
 	// true
 }
 
-// A pauser is a minimal gate: it pauses each key until Retry-After has elapsed.
+// A pauser is a minimal gate: after a 429, it pauses the key for Retry-After or, without
+// one, for a second.
 type pauser struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by key
@@ -185,7 +186,7 @@ func ExampleOutcome() {
 	outcome := func(resp *http.Response) gate.Outcome {
 		switch {
 		case resp.StatusCode == http.StatusTooManyRequests:
-			wait, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
+			wait, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s") // ignores dates
 			return gate.Outcome{Result: gate.Throttled, RetryAfter: wait}
 		case resp.StatusCode >= 500:
 			return gate.Outcome{Result: gate.Unknown}
@@ -245,8 +246,8 @@ func ExampleStats() {
 	// Output: throttled: true | pause: 1h0m0s | in flight: 0
 }
 
-// Wait blocks until the current pause ends. If the pause ends after the deadline, Wait
-// returns an error at once.
+// Wait blocks at least until the current pause ends. If the pause ends after the deadline,
+// Wait returns an error at once.
 func ExampleAdaptive_Wait() {
 	shared := new(gate.Adaptive)
 	r := gate.Request{Key: "account"}
@@ -263,7 +264,7 @@ func ExampleAdaptive_Wait() {
 	// Output: true
 }
 
-// Call Observe for each Wait that returned a nil error, even if the request failed.
+// Call Observe once for each Wait that returned a nil error, even if the request failed.
 func ExampleAdaptive_Observe() {
 	shared := new(gate.Adaptive)
 	call := func(send func() error) error {
@@ -296,7 +297,7 @@ func ExampleLimit() {
 }
 
 // A person opens a page while a batch job uses up the account's limit. The person's
-// request is sent first.
+// request goes ahead of the job's waiting requests.
 func ExampleWithPriority() {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}
 
@@ -315,7 +316,7 @@ func ExampleWithPriority() {
 	resp.Body.Close()
 }
 
-// If a service has one limit for reads and writes, use the same key for both.
+// If a service has one limit for both reads and writes, use the same key for both.
 func ExampleKeyByHost() {
 	tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
 	req, _ := http.NewRequest("POST", "https://IAM.example.com:443/v3/users", http.NoBody)

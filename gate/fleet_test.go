@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile is a Pacer that admits only as many requests as the value of turns.
+// A turnstile is a Pacer that admits as many requests as there are turns left.
 type turnstile struct {
 	*fleet1.Controller
 	turns   int
@@ -52,8 +52,8 @@ func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
 func (p *turnstile) Paused() time.Duration { return p.pause }
 func (p *turnstile) Trip() time.Duration   { return p.trip }
 
-// others is a Fleet that records how it is called. It returns known as the Pacer of
-// every key.
+// others is a Fleet that records how it is called. If known is set, Opened returns it as
+// the Pacer of every key.
 type others struct {
 	share     int
 	known     *turnstile
@@ -128,7 +128,7 @@ func TestWaitersThatCannotWaitForTheEndOfAFleetPauseAreRefused(t *testing.T) {
 		err     error
 		away    int // how many of the four waiters, with deadlines in 1, 2, 1 and 2 minutes, are refused
 	}{
-		"some deadlines are before the end of the pause":      {time.Minute, 0, ErrDeadline, 2},
+		"some deadlines are not after the end of the pause":   {time.Minute, 0, ErrDeadline, 2},
 		"no deadline is after the end of the pause":           {2 * time.Minute, 0, ErrDeadline, 4},
 		"the pause is longer than MaxWait":                    {10 * time.Second, 9 * time.Second, ErrPaused, 4},
 		"the pause is shorter than MaxWait and the deadlines": {time.Second, 9 * time.Second, nil, 0},
@@ -256,10 +256,10 @@ func TestStartWindowIsDividedAmongTheFleet(t *testing.T) {
 	for _, tt := range []struct{ window, share, want int }{
 		{8, 0, 8}, {8, 1, 8}, {8, 2, 4}, {8, 4, 2},
 		{0, 4, 16},
-		{2, 4, 1}, // each process may send at least one
+		{2, 4, 1}, // each gate may have at least one request in flight
 		{-1, 4, 1000},
 	} {
-		t.Run(fmt.Sprintf("window %d, %d processes", tt.window, tt.share), func(t *testing.T) {
+		t.Run(fmt.Sprintf("window %d, shared by %d", tt.window, tt.share), func(t *testing.T) {
 			g := &Adaptive{StartWindow: tt.window}
 			g.Join(&others{share: tt.share})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -292,7 +292,7 @@ func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
 	assert.Equal(t, 1, called)
 }
 
-// The leader of a fleet has to know how many requests wait at the end of a pause.
+// At the end of a pause, the leader of a fleet has to know how many requests wait.
 func TestPacerLearnsDuringAPauseHowManyRequestsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)

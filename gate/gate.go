@@ -1,4 +1,4 @@
-// Package gate decides when the requests of one account may be sent.
+// Package gate decides when the requests of an account may be sent.
 //
 // A rate limit belongs to an account, not to a single call. Once the service returns 429,
 // every caller of that account has to wait, and then they must not all resume at once. A
@@ -24,9 +24,10 @@ import (
 // A Gate decides when requests may be sent. It must be safe for concurrent use. Requests
 // with the same key share the limit of one account, and keys do not affect each other.
 //
-// After a 429, a Transport with a gate does not wait on its own, except if only the
-// number of attempts limits the call and half of them are used up. It reports the 429 to
-// the gate and calls Wait again, so the gate has to hold the request back.
+// After a 429, a Transport with a gate reports the 429 to the gate and, to retry, calls
+// Wait again, so the gate has to hold the request back. The Transport itself waits in two
+// cases only: once half of the attempts are used up, if only their number limits the call;
+// and for a second before the ninth and each later attempt, if their number is not limited.
 type Gate interface {
 	// Wait blocks until the request may be sent and then returns a nil error; the caller
 	// must send the request at once. A non-nil error means that the request must not be
@@ -50,17 +51,19 @@ type Request struct {
 	// Key names the account whose limit the request counts against. It is never empty.
 	Key string
 
-	// Resend is the resend count: 0 for the first attempt, 1 for the first retry.
+	// Resend is how often the request was sent before: 0 for the first attempt, 1 for the
+	// first retry.
 	Resend int
 
 	// MaxWait is the longest pause that the caller is willing to wait out. A gate refuses
 	// the request with [ErrPaused] while a longer pause is in force. Zero means that only
-	// the context limits the wait. The Transport sets it from its own MaxWait.
+	// the context limits the wait. The Transport sets it from its own MaxWait or from
+	// iamhttp.WithMaxWait.
 	MaxWait time.Duration
 }
 
-// A Ticket identifies one request that a [Gate] admitted. The gate chooses its value,
-// which is opaque to callers.
+// A Ticket is a value that a [Gate] returns for an admitted request and gets back with the
+// outcome. It is opaque to callers, and several requests may have the same ticket.
 type Ticket uint64
 
 // An Outcome is the result of a request that a [Gate] admitted.
@@ -76,7 +79,7 @@ type Outcome struct {
 type Limit struct {
 	Requests  int           // requests allowed in a window
 	Per       time.Duration // length of the window
-	Remaining int           // requests left in the current window; 0 is meaningful only if Requests or Reset is set
+	Remaining int           // requests left in the current window; 0: none, or not stated
 	Reset     time.Duration // time until the current window ends, or until requests are accepted again
 	Policy    string        // the service's name for the limit
 }
@@ -105,7 +108,7 @@ type Result uint8
 
 // The results of a request.
 const (
-	Unknown   Result = iota // the outcome says nothing about the limit: no response, a 5xx, an expected 429, or a panic
+	Unknown   Result = iota // the outcome says nothing about the limit: no response, most 5xx, an expected 429, or a panic
 	Accepted                // the request was within the limit
 	Throttled               // the request was over the limit
 	NotSent                 // the request was not sent, because a gate further down refused it
@@ -129,20 +132,22 @@ func (r Result) String() string {
 // The reasons that [Adaptive] gives in the Err field of an [Error]. Test for them with
 // errors.Is.
 var (
-	// ErrDeadline means that the request cannot be sent in time to get a response before
-	// its context's deadline.
+	// ErrDeadline means that the request can probably not be sent in time to get a
+	// response before its context's deadline, or that it should leave its distant turn to
+	// a request with more time.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
-	// ErrPaused means that the current pause is longer than the request's MaxWait.
+	// ErrPaused means that the rest of the current pause is longer than the request's
+	// MaxWait.
 	ErrPaused = errors.New("pause is longer than MaxWait")
 )
 
-// An Error is the error with which a [Gate] refuses to admit a request. The Transport
-// returns it inside an iamhttp.NotSentError or, if an earlier attempt was sent, together
-// with that attempt's error: as the Cause of an iamhttp.StatusError if there was a
-// response.
+// An Error is the error with which a [Gate] refuses to admit a request. Unless the call
+// was canceled, the Transport returns it inside an iamhttp.NotSentError or, if an earlier
+// attempt was sent, together with that attempt's error: in the Cause of an
+// iamhttp.StatusError if there was a response.
 type Error struct {
-	RetryAfter time.Duration // time until a request with the same key may be sent; 0: unknown
+	RetryAfter time.Duration // time until the request could be sent at the earliest; 0: unknown
 	Err        error         // ErrDeadline, ErrPaused, or the gate's own error
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // An inner request is sent during an attempt that the gate has already admitted, for
-// example when a RoundTripper below the Transport gets a token through the same client.
+// example when a RoundTripper below the Transport gets a token through the same gate.
 // That attempt has used a turn but is not sent until the token arrives, like every other
 // attempt that needs the token. In the queue, the inner request would be behind callers
 // that wait for it, so it gets the next turn. In a fleet, it waits only for pauses,
@@ -23,11 +23,11 @@ const (
 	client    = "net/http.(*Client)."
 )
 
-// inner reports whether Wait is called from within an attempt that was already admitted.
-// A RoundTripper cannot pass this information on, and token sources use contexts of their
-// own, so inner inspects the goroutine's stack. In an inner request, the same call in a
-// Transport appears twice. The check takes less than a microsecond and is made only for
-// requests that the gate does not admit at once.
+// inner reports whether Wait seems to be called from within an attempt that was already
+// admitted. Token sources use contexts of their own, so a context cannot carry this
+// information, and inner inspects the goroutine's stack instead. On the stack of an inner
+// request, the same call site in a Transport's RoundTrip appears twice. The check takes a
+// microsecond or two and is made only on the slow path of Wait.
 func inner() bool {
 	const near = 64 // maximum number of frames between Wait and its Transport, including those of wrapping gates
 	var stack [512]uintptr
@@ -37,8 +37,8 @@ func inner() bool {
 		if again < 0 || !strings.HasSuffix(name(pc), roundTrip) {
 			continue
 		}
-		// A token source calls an http.Client, unlike a Transport directly below another
-		// one.
+		// A token source goes through an http.Client; a Transport that calls another
+		// Transport directly does not.
 		return slices.ContainsFunc(pcs[i+1:][:again], func(pc uintptr) bool { return strings.HasPrefix(name(pc), client) })
 	}
 	return false
@@ -59,7 +59,7 @@ func (a *account) dispatchInner(now time.Duration) {
 		switch {
 		case alone:
 			at = c.NextInner(now, a.inner.n+a.waiting())
-		case a.pacer != nil: // a leader does not know about inner requests, so they only wait for pauses
+		case a.pacer != nil: // a leader does not know about inner requests, so they wait only for pauses
 			at = a.pacer.Paused()
 		}
 		if at > now {

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// KeyByHost returns the host of the request's URL in lower case, without the scheme's
-// default port or a trailing dot. Use it as the GateKey of a Transport if reads and
-// writes share one limit.
+// KeyByHost returns the host of the request's URL in lower case, without a trailing dot,
+// and with the port unless that is empty or the scheme's default. Use it as the GateKey of
+// a Transport if reads and writes share one limit.
 func KeyByHost(r *http.Request) string {
 	host := strings.ToLower(r.URL.Host) // does not allocate if the host is already in lower case
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
@@ -23,9 +23,10 @@ func KeyByHost(r *http.Request) string {
 	return strings.TrimSuffix(host, ".")
 }
 
-// KeyByHostAndMethod returns the same key as [KeyByHost] for methods that only read (RFC
-// 9110, section 9.2.1), and that key followed by " writes" for all other methods. It is
-// the default GateKey of a Transport, because many services limit writes more than reads.
+// KeyByHostAndMethod returns the same key as [KeyByHost] for the methods that RFC 9110
+// defines as read-only (section 9.2.1), and that key followed by " writes" for all other
+// methods. It is the default GateKey of a Transport, because many services limit writes
+// more than reads.
 func KeyByHostAndMethod(r *http.Request) string {
 	host := KeyByHost(r)
 	switch r.Method {
@@ -42,9 +43,9 @@ func KeyByHostAndMethod(r *http.Request) string {
 	return key
 }
 
-// The keys for writes are cached, so that requests do not allocate them. The cache holds
-// the keys of at most mostWrites hosts; for any other host, each request allocates its
-// key.
+// The keys for writes are cached, so that not every write allocates its key. The cache
+// holds the keys of at most mostWrites hosts; for any other host, each write allocates
+// its key.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

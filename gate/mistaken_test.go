@@ -12,8 +12,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A slowBucket is a service with a token bucket. It throttles at once, and takes its time to
-// accept a request.
+// A slowBucket is a service with a token bucket. A 429 takes 10 ms, and the response to an
+// accepted request takes longer.
 type slowBucket struct {
 	rate, depth float64
 	trip        time.Duration
@@ -51,16 +51,16 @@ func TestRateLimitIsFoundAlthoughItLooksLikeSomethingElse(t *testing.T) {
 		bucket  *slowBucket
 		workers int
 		polls   int  // further workers, whose requests take a minute
-		usedUp  bool // whether someone else used up the limit just before the first request
+		usedUp  bool // whether someone else used up the burst just before the first request
 	}{
-		"responses take longer than Retry-After":      {&slowBucket{rate: 50, depth: 50, trip: 3 * second}, 300, 0, false},
-		"responses take longer, and the limit is low": {&slowBucket{rate: 2, depth: 5, trip: 5 * second}, 50, 0, false},
-		"two long polls":                               {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 2, false},
-		"twenty long polls":                            {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 20, false},
-		"the first request is throttled":               {&slowBucket{rate: 100, depth: 20, trip: second / 50}, 50, 0, true},
-		"stated limit equals the burst, by chance":     {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 50, Per: hour}}, 200, 0, false},
-		"a window of 11 s is stated":                   {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 50, Per: 11 * second}}, 200, 0, false},
-		"stated limit is lower, and has a long window": {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 60, Per: minute}}, 200, 0, false},
+		"responses take longer than Retry-After":   {&slowBucket{rate: 50, depth: 50, trip: 3 * second}, 300, 0, false},
+		"responses take 5 s, and the limit is low": {&slowBucket{rate: 2, depth: 5, trip: 5 * second}, 50, 0, false},
+		"two long polls":                              {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 2, false},
+		"twenty long polls":                           {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 20, false},
+		"the first request is throttled":              {&slowBucket{rate: 100, depth: 20, trip: second / 50}, 50, 0, true},
+		"stated limit equals the burst, by chance":    {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 50, Per: hour}}, 200, 0, false},
+		"a window of 11 s is stated":                  {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 50, Per: 11 * second}}, 200, 0, false},
+		"stated limit is too low, with a long window": {&slowBucket{rate: 50, depth: 50, trip: second / 50, limit: gate.Limit{Requests: 60, Per: minute}}, 200, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

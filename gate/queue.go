@@ -2,17 +2,17 @@ package gate
 
 import "time"
 
-// A waiter is a call to Wait that was not admitted at once. It waits in account.wait;
-// refuse.go decides when it is refused.
+// A waiter is a call to Wait that takes the slow path. It waits in account.wait; refuse.go
+// contains the rules for refusing it.
 type waiter struct {
-	ready      chan error // receives the result, once
+	ready      chan error // receives the result, at most once
 	ticket     Ticket     // valid after ready has delivered nil
 	resend     int
 	maxWait    time.Duration // longest pause to wait out; 0: no limit
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // whether deadline is set
-	inner      bool // whether it is sent before all others
+	inner      bool // whether it is an inner request, which is sent before all others
 	queue      *queue
 	prev, next *waiter
 }
@@ -51,21 +51,22 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // sent before firsts, because a retry has already waited once
+	retries queue // usually sent before firsts, because these requests have already failed once
 	firsts  queue
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
-// mostPassed is the number of consecutive turns that go to other lanes before a lane with
-// waiters gets the next turn. Each lane thus gets at least a tenth of the turns, and none
-// starves.
+// mostPassed is the number of consecutive turns that may go to other lanes before a lane
+// with waiters is due. If two lanes are due, the more urgent one is first. A lane with
+// waiters thus gets at least about a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the resend count at which a request starts to let others go first after a
-// pause.
+// lateResend is the resend count from which on a retry lets a first attempt go first after
+// a pause.
 const lateResend = 3
 
-// lanes holds all waiters of an account by priority, the most urgent first.
+// lanes holds an account's waiters by priority, the most urgent first. Inner requests have
+// a queue of their own.
 type lanes [3]lane
 
 func (l *lane) waiting() int { return l.retries.n + l.firsts.n }
@@ -77,7 +78,7 @@ func (ls *lanes) waiting() (n int) {
 	return n
 }
 
-// push adds w to the lane of its priority.
+// push adds w to the lane of priority p.
 func (ls *lanes) push(w *waiter, p Priority) {
 	l := &ls[p.lane()]
 	if l.waiting() == 0 {
@@ -91,9 +92,9 @@ func (ls *lanes) push(w *waiter, p Priority) {
 }
 
 // pop removes and returns the waiter whose turn it is, and the index of its lane. There
-// must be a waiter. The first request after a pause is the likeliest to be throttled
-// again, so a request that has been throttled often lets a first attempt in its lane go
-// first. probing is true if nothing has been sent since the pause.
+// must be a waiter. The first request after a pause is the likeliest to be throttled, so a
+// request that has already been sent lateResend times or more lets a first attempt in its
+// lane go first. probing is true if nothing has been sent since the latest pause began.
 func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
 	l := &ls[turn]
@@ -126,8 +127,7 @@ func (ls *lanes) took(turn int) {
 	ls[turn].passed = 0
 }
 
-// ahead returns how many waiters will certainly be sent before a request that arrives
-// now.
+// ahead estimates how many waiters will be sent before a request that arrives now.
 func (ls *lanes) ahead(resend int, p Priority) int {
 	own := ls[p.lane()].retries.n
 	if resend == 0 {
@@ -140,12 +140,12 @@ func (ls *lanes) ahead(resend int, p Priority) int {
 	return behind(own, urgent)
 }
 
-// behind returns how many waiters will be sent before a waiter that has own waiters ahead
-// of it in its lane and urgent waiters in more urgent lanes.
+// behind estimates how many waiters will be sent before a waiter that has own waiters
+// ahead of it in its lane and urgent waiters in more urgent lanes.
 func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
 
-// all calls yield with each waiter, and with the number of waiters that will certainly
-// be sent before it. A waiter that yield removes no longer counts.
+// all calls yield with each waiter, and with an estimate of how many waiters will be sent
+// before it. A waiter that yield removes no longer counts.
 func (ls *lanes) all(yield func(w *waiter, ahead int)) {
 	urgent := 0
 	for i := range ls {

@@ -13,7 +13,7 @@ func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 		probing, waiting bool // waiting: a first attempt is waiting
 		want             string
 	}{
-		"retries are sent before first attempts":                              {lateResend, false, true, retry},
+		"except after a pause, even a late retry is sent first":               {lateResend, false, true, retry},
 		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, first},
 		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, retry},
 		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, retry},
@@ -35,7 +35,7 @@ func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 	}
 }
 
-// send gives a turn to the waiter whose turn it is.
+// send gives the next turn to the waiter that pop chooses.
 func send(ls *lanes) *waiter {
 	w, turn := ls.pop(false)
 	ls.took(turn)
@@ -104,7 +104,7 @@ func TestUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	var ls lanes
 	for range 10000 {
 		ls.push(new(waiter), Bulk)
-		send(&ls) // turns that were given before a waiter arrived must not count for that waiter
+		send(&ls) // turns that were given before a waiter arrived must not count for that waiter's lane
 		ls.push(new(waiter), Bulk)
 	}
 	w := new(waiter)

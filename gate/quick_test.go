@@ -13,8 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// When the pace was raised once per round trip, the gate used 23 % of the last limit in the
-// first minute.
+// When the pace was raised at most once per round trip, the gate used 23% of the last of
+// these limits in the first minute.
 func TestLimitIsFoundInAMinuteAlthoughResponsesTakeSecondsIfRefusalsDoNot(t *testing.T) {
 	t.Parallel()
 	for _, b := range []*slowBucket{
@@ -46,7 +46,7 @@ func TestLimitIsFoundInAMinuteAlthoughResponsesTakeSecondsIfRefusalsDoNot(t *tes
 	}
 }
 
-// work makes one call to b after the other until ctx ends.
+// work makes calls to b, one after the other, until ctx ends.
 func work(ctx context.Context, g gate.Gate, b *slowBucket) {
 	for resend := 0; ; resend++ {
 		r := gate.Request{Key: "k", Resend: resend}

@@ -14,7 +14,7 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	}
 	if w.limited {
 		// Waiters that have become too late in the meantime must not count as ahead
-		// of this one.
+		// of this one for long. Checking all of them at each arrival would be slow.
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
 		}
@@ -29,20 +29,21 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	return nil
 }
 
-// outlasted reports whether the pause is longer than the waiter's MaxWait. The jitter
-// that the gate added to the pause does not count, because the service did not ask for
-// it.
+// outlasted reports whether the pause is longer than the waiter's MaxWait. It allows for
+// the jitter that the gate may have added to the pause, because the service did not ask
+// for it.
 func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
 
-// jitter returns the upper bound of the random time that may be added to a pause.
+// jitter returns the upper bound of the random time that may be added to such a pause.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
 // first, and whether w should be refused because of that. It should if its response would
-// probably miss the deadline, or if the turn should go to a caller with more time. An
-// inner request is sent before all others, so it may be sent as long as any time is left.
+// probably miss the deadline and tries does not allow that, or if the turn should go to a
+// caller with more time. An inner request is sent before all others, so it may be sent as
+// long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
@@ -66,9 +67,10 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 }
 
 // tries reports whether a waiter may be sent at the given time although its response is
-// expected after its deadline. The gate allows this now and then, because responses may
-// have become faster. It rarely does so for a request that has already waited, because
-// the next request to arrive has more time left and can use the turn.
+// expected after its deadline. The gate allows this if no other request seems to want the
+// turn, and otherwise now and then, because responses may have become faster. It does so
+// less often for a request that has already waited, because the next request to arrive
+// probably has more time left and can use the turn.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)
 	if at-w.since > every/16 {
@@ -77,10 +79,10 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 	return a.turned <= a.far || at-a.sentAt >= every
 }
 
-// gaveUp records that a request got no response, unless a request that was sent later got
-// one. Requests that end without a response may simply have been lost, even several
-// together. So given at most doubles, and then does not grow until that much time has
-// passed.
+// gaveUp records how long a request took that was neither accepted nor throttled, usually
+// because it got no response, unless a request that was sent later was accepted. Requests
+// that end without a response may simply have been lost, even several together. So given
+// grows to at most twice the current estimate, and then does not grow again for that long.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now
@@ -90,20 +92,20 @@ func (a *account) gaveUp(now time.Duration, s sent) {
 // heardAfter records that a request was accepted. It is not called for a 429, because a
 // 429 often arrives sooner than a successful response.
 func (a *account) heardAfter(now time.Duration, s sent) {
-	if s.at > 0 { // the request had to wait
+	if s.at > 0 { // at is 0 for ticket 0, whose send time is unknown
 		a.given = min(a.given, now-s.at)
 		a.answeredAt = max(a.answeredAt, s.at)
 	}
 }
 
-// answered returns how long before its deadline a request has to be sent to get a
-// response in time. Requests that ran into their deadlines count too. Otherwise no
-// request would be refused as too late, each would be sent shortly before its deadline,
-// and none would get a response.
+// answered estimates how long before its deadline a request has to be sent to get a
+// response in time. Requests that ran into their deadlines count too. Otherwise, if
+// responses became slow, each request might be sent shortly before its deadline, and none
+// would get a response.
 func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given) * 6 / 5 }
 
-// turnAway refuses the waiters that can no longer be sent in time, or whose MaxWait is
-// shorter than the pause.
+// turnAway refuses the waiters that should be refused according to late, and those whose
+// MaxWait is shorter than the pause.
 func (a *account) turnAway(now time.Duration) {
 	a.came = 0
 	pause := a.pacer.Paused() - now

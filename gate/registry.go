@@ -9,8 +9,8 @@ import (
 
 const (
 	defaultStartWindow = 64
-	keepQuiet          = 10 * time.Minute // interval between sweeps, and minimum time for which a throttled key is remembered
-	fewAccounts        = 1024             // number of accounts below which sweeps run only every keepQuiet
+	keepQuiet          = 10 * time.Minute // interval between regular sweeps, and minimum time for which a throttled key is remembered
+	fewAccounts        = 1024             // number of accounts below which there are only regular sweeps
 )
 
 // account returns the account for the key, creating it if necessary.
@@ -31,10 +31,10 @@ func (g *Adaptive) account(key string) *account {
 	return v.(*account)
 }
 
-// openInFleet stores fresh as the account for its key, unless the key already has one,
-// and asks the fleet what the fleet knows about the key. It holds the account's lock
-// during that time, so that a concurrent visit from the fleet waits and then finds the
-// account.
+// openInFleet returns the key's account if there is one. Otherwise, it stores fresh and
+// asks the fleet what it knows about the key. It holds the account's lock while it asks,
+// so that a concurrent visit from the fleet finds the account and waits until it is set
+// up.
 func (g *Adaptive) openInFleet(fresh *account) *account {
 	fresh.mu.Lock()
 	v, loaded := g.accounts.LoadOrStore(fresh.key, fresh)
@@ -55,7 +55,8 @@ func (g *Adaptive) openInFleet(fresh *account) *account {
 	return fresh
 }
 
-// startWindow returns twice the StartWindow setting, which is the unit of account.window.
+// startWindow returns the StartWindow setting in half requests, the unit of
+// account.window.
 func (g *Adaptive) startWindow() int64 {
 	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
 	if n < 0 || n > math.MaxInt64/2 {
@@ -92,8 +93,10 @@ func (g *Adaptive) sweepAll() {
 	}
 }
 
-// sweep forgets the accounts that have not been used since the last sweep or, if hurry is
-// true, all accounts that hold nothing worth remembering.
+// sweep forgets the accounts that have not been used since the latest sweep, except those
+// that were paused or throttled recently. If hurry is true, it instead forgets the accounts
+// that have learned nothing, used or not. It never forgets an account while requests wait
+// or are in flight.
 func (g *Adaptive) sweep(hurry bool) {
 	for key, v := range g.accounts.Range {
 		if a := v.(*account); a.retire(hurry) {
@@ -118,7 +121,7 @@ func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	n := a.accepted.Load() + int64(a.ticket) //nolint:gosec // there are not that many; requests that get no response or a 5xx use the account too
+	n := a.accepted.Load() + int64(a.ticket) //nolint:gosec // tickets never overflow an int64; they are added so that a throttled account also counts as used if its requests get a 5xx or no response
 	quiet := n == a.seen
 	a.seen = n
 	switch {
@@ -132,7 +135,8 @@ func (a *account) retire(hurry bool) bool {
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:
 		return false
 	}
-	// From now on, a new caller takes the lock and finds the account gone.
+	// From now on, a new caller takes the lock. Unless a request is in flight, it then
+	// finds the account gone.
 	window := a.window.Swap(-1)
 	if a.flying.Load() > 0 {
 		a.window.Store(window)

@@ -20,10 +20,10 @@ func TestKeysUsedOnceAreForgottenWhileMoreArrive(t *testing.T) {
 	}
 }
 
-// A sweep in a hurry looks at all accounts. A sweep that finds nothing to forget must
-// not be followed by another one for each new key. Here, each sweep forgets only the key
-// that caused it, which is then created again.
-func TestSweepThatForgetsNothingRunsAgainOnlyWhenTheNumberOfKeysHasDoubled(t *testing.T) {
+// A sweep looks at all accounts, so one that finds next to nothing to forget must not be
+// followed by another one for each new key. Here, each sweep forgets only the key that
+// caused it, whose account is then created again.
+func TestSweepThatForgetsLittleRunsAgainOnlyWhenTheNumberOfKeysHasDoubled(t *testing.T) {
 	g := new(Adaptive)
 	leave(t, g, "first")
 	a := g.account("first")
@@ -38,14 +38,14 @@ func TestSweepThatForgetsNothingRunsAgainOnlyWhenTheNumberOfKeysHasDoubled(t *te
 	assert.Equal(t, []int{fewAccounts, 2 * (fewAccounts - 1)}, sweeps)
 }
 
-func TestKeyIsForgottenAfterTenQuietMinutesEvenIfItWasForgottenBefore(t *testing.T) {
+func TestUnusedKeyIsForgottenByTheSecondSweepEvenIfItWasForgottenBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		for range 3 {
 			leave(t, g, "k")
 			g.Observe(plain, 0, accepted)
 			time.Sleep(keepQuiet + time.Second)
-			assert.EqualValues(t, 1, g.live.Load(), "the key should be kept, because it was used in the first ten minutes")
+			assert.EqualValues(t, 1, g.live.Load(), "the first sweep should keep the key, because it was used before that sweep")
 			time.Sleep(keepQuiet)
 			assert.Zero(t, g.live.Load())
 			g.mu.Lock()
@@ -65,7 +65,7 @@ func TestAccountThatIsBeingForgottenIsReplaced(t *testing.T) {
 	assert.EqualValues(t, 1, g.live.Load())
 }
 
-func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
+func TestAccountIsForgottenOnlyIfItIsNeitherInUseNorWorthKeeping(t *testing.T) {
 	quiet := func(a *account) { a.seen = a.accepted.Load() }
 	paused := func(ago time.Duration) func(*account) {
 		return func(a *account) {
@@ -80,23 +80,23 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		set   func(*account)
 		want  bool
 	}{
-		"the account was not used since the latest sweep":    {false, quiet, true},
-		"the account was used since the latest sweep":        {false, func(a *account) {}, false},
-		"the account was used, and the sweep is in a hurry":  {true, func(a *account) {}, true},
-		"the window has grown, and the sweep is in a hurry":  {true, func(a *account) { a.window.Add(1) }, false},
-		"the window has grown, and the account was not used": {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
-		"a request is in flight":                             {true, func(a *account) { a.flying.Add(1) }, false},
-		"a request waits":                                    {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
-		"the account was already forgotten":                  {false, func(a *account) { quiet(a); a.gone = true }, false},
-		"a pause is in force":                                {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
-		"a pause is over":                                    {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
-		"a pause began less than ten minutes ago":            {false, paused(keepQuiet - 1), false},
-		"a pause is over, and the sweep is in a hurry":       {true, throttled, false},
-		"a response has arrived since the pause":             {false, func(a *account) { throttled(a); a.seen-- }, false},
-		"a request has failed since the pause":               {false, func(a *account) { throttled(a); a.ticket++ }, false},
-		"a request is still in flight after a pause":         {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
-		"a pause began less than ten silences ago":           {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
-		"a pause began ten silences ago":                     {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
+		"the account has not been used since the latest sweep":              {false, quiet, true},
+		"the account has been used since the latest sweep":                  {false, func(a *account) {}, false},
+		"the account has been used, and the sweep is in a hurry":            {true, func(a *account) {}, true},
+		"the window has grown, and the sweep is in a hurry":                 {true, func(a *account) { a.window.Add(1) }, false},
+		"the window has grown, and the account has not been used":           {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
+		"a request is in flight":                                            {true, func(a *account) { a.flying.Add(1) }, false},
+		"a request waits":                                                   {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
+		"the account was already forgotten":                                 {false, func(a *account) { quiet(a); a.gone = true }, false},
+		"a pause is in force":                                               {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
+		"a pause is over, and began ten minutes ago":                        {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
+		"a pause began less than ten minutes ago":                           {false, paused(keepQuiet - 1), false},
+		"a pause is over, and the sweep is in a hurry":                      {true, throttled, false},
+		"after a pause, a request has been accepted since the latest sweep": {false, func(a *account) { throttled(a); a.seen-- }, false},
+		"after a pause, a request has failed since the latest sweep":        {false, func(a *account) { throttled(a); a.ticket++ }, false},
+		"after a pause, a request is still in flight":                       {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
+		"a pause began less than ten silences ago":                          {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
+		"a pause began ten silences ago":                                    {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

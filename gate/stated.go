@@ -6,18 +6,19 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// longestReset is the longest time for which a gate holds requests back because the
-// service stated when a window ends. The stated window may belong to another limit.
+// longestReset is the longest stated time until the end of a window that a gate waits out
+// after a 429. The stated window may belong to another limit.
 const longestReset = 15 * time.Minute
 
 // A hold keeps requests back until the end of a window that the service stated in a 429
-// without Retry-After. A hold is not a pause: a waiter that cannot wait until the hold
-// ends follows only the gate's own pauses, as if the service had stated nothing. There is
-// no hold in a fleet, because the leader does not learn when the stated window ends.
+// without Retry-After, or for about longestReset after the 429 if that is shorter. A hold
+// is not a pause: it delays a waiter by at most its MaxWait, and a waiter whose deadline
+// is too early for that follows only the gate's own pauses. There is no hold in a fleet,
+// because the leader does not learn when the stated window ends.
 type hold struct {
-	from, until time.Duration // until is 0 if there is no hold
+	from, until time.Duration // from is when the pause began; until is 0 if there is no hold
 	next        time.Duration // time before which no waiter may be sent
-	ticket      Ticket        // the last ticket that was issued before the hold
+	ticket      Ticket        // the last ticket that was issued before the pause
 }
 
 // state records what the service stated in a 429. begins is true if the 429 began a new
@@ -27,7 +28,7 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	if l.Requests > 0 && l.Per > 0 {
 		a.pacer.Stated(l.Requests, l.Per)
 		stated := Limit{Requests: l.Requests, Per: l.Per}
-		if c, alone := a.pacer.(*fleet1.Controller); alone { // it ignores a limit that makes no sense
+		if c, alone := a.pacer.(*fleet1.Controller); alone { // it may have ignored the limit
 			stated.Requests, stated.Per = c.Statement()
 		}
 		if stated.Requests == l.Requests && stated.Per == l.Per {
@@ -48,7 +49,7 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 }
 
 // heldUntil returns the time until which a waiter has to wait because of the hold: the
-// stated end or the time at which the waiter's MaxWait is used up, whichever is earlier.
+// hold's end or the time at which the waiter's MaxWait is used up, whichever is earlier.
 // It returns 0 if the response to a request sent at that time would probably miss the
 // waiter's deadline.
 func (a *account) heldUntil(w *waiter) time.Duration {
@@ -90,8 +91,8 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	return found, at
 }
 
-// endHold ends a hold whose time is over. If nothing was sent during the hold, the
-// controller treats it like a wait that the service asked for.
+// endHold ends a hold whose time is over. If nothing was sent since the pause began, the
+// controller treats the hold like a wait that the service asked for.
 func (a *account) endHold(now time.Duration) {
 	if a.hold.until == 0 || now < a.hold.until {
 		return

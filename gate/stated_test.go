@@ -52,8 +52,8 @@ func TestWaitersWaitForTheStatedEndOfTheWindowIfTheyHaveTime(t *testing.T) {
 		"no deadline and no MaxWait":            {reset(time.Minute), 0, 0, time.Minute},
 		"deadline after the stated end":         {reset(time.Minute), 2 * time.Minute, 0, time.Minute},
 		"deadline before the stated end":        {reset(10 * time.Minute), time.Minute, 0, 250 * time.Millisecond},
-		"MaxWait before the stated end":         {reset(10 * time.Minute), 0, 2 * time.Minute, 2 * time.Minute},
-		"deadline before MaxWait":               {reset(10 * time.Minute), time.Minute, 2 * time.Minute, 250 * time.Millisecond},
+		"MaxWait ends before the stated end":    {reset(10 * time.Minute), 0, 2 * time.Minute, 2 * time.Minute},
+		"deadline before the end of MaxWait":    {reset(10 * time.Minute), time.Minute, 2 * time.Minute, 250 * time.Millisecond},
 		"stated end after more than 15 minutes": {reset(time.Hour), 0, 0, 15 * time.Minute},
 		"Retry-After before the stated end":     {Outcome{RetryAfter: time.Second, Limit: Limit{Reset: time.Hour}}, 0, 0, time.Second},
 		"no Reset":                              {Outcome{Limit: Limit{Requests: 9, Per: time.Hour}}, 0, 0, 250 * time.Millisecond},
@@ -123,7 +123,7 @@ func TestAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
 	})
 }
 
-func TestControllerTreatsTheStatedEndAsALongPause(t *testing.T) {
+func TestControllerTreatsTheWaitForTheStatedEndAsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Requests: 10, Per: time.Minute, Reset: 40 * time.Second}})
 		assert.InDelta(t, 40, passes(t, g, 1, 0, 0, Outcome{Result: Accepted}).Seconds(), 0.5)
@@ -157,7 +157,7 @@ func TestStatsShowTheStatedLimitOnlyWhileItIsBelieved(t *testing.T) {
 			send(Outcome{Result: Throttled, RetryAfter: time.Second, Limit: stated})
 		}
 		time.Sleep(2 * time.Second)
-		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "two refusals long before 200 requests should disprove the limit")
+		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "two refusals long before the 200th request should disprove the limit")
 	})
 }
 

@@ -28,7 +28,7 @@ func throttledAt(g *Adaptive, pace float64) *account {
 // account's pace. Each request has a deadline.
 func BenchmarkAdaptiveThrottled(b *testing.B) {
 	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
-		b.Run(fmt.Sprintf("%d callers, %d bulk callers", c.callers, c.bulk), func(b *testing.B) {
+		b.Run(fmt.Sprintf("callers per CPU: %d, bulk callers: %d", c.callers, c.bulk), func(b *testing.B) {
 			g := new(Adaptive)
 			a := throttledAt(g, 1e6)
 			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
@@ -67,7 +67,7 @@ func BenchmarkAdaptiveThrottled(b *testing.B) {
 	}
 }
 
-func TestRequestThatWaitsMakesAtMostThreeAllocations(t *testing.T) {
+func TestRequestOfAThrottledAccountMakesAtMostThreeAllocations(t *testing.T) {
 	g := new(Adaptive)
 	throttledAt(g, 1e6)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -115,7 +115,7 @@ func TestLateRequestThatHasWaitedIsSentLessOftenThanAFreshOne(t *testing.T) {
 	}
 }
 
-func TestWaitersThatHaveBecomeTooLateDoNotDelayTheNextArrival(t *testing.T) {
+func TestNextArrivalIsNotRefusedBecauseOfWaitersThatHaveBecomeTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		a := throttledAt(g, 1)

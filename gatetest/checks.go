@@ -12,7 +12,7 @@ import (
 )
 
 var checks = []check{
-	{"a request is admitted whatever the outcomes of earlier requests", `Gate.Wait: "blocks until the request may be sent and then returns a nil error".`, onward},
+	{"a request is admitted after any outcomes except Throttled", `Gate.Wait: "blocks until the request may be sent and then returns a nil error".`, onward},
 	{"many concurrent callers are all admitted", `Gate: "It must be safe for concurrent use".`, manyCallers},
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
@@ -23,23 +23,23 @@ var checks = []check{
 	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseNotShortened},
 	// Errors.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
-	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
+	{"a context may be of any type", `Gate.Wait's signature: a context.Context is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
 	{"a wait does not outlast its context's deadline", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
-	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses the request".`, maxWaitKept},
-	{"a request with a zero MaxWait waits for a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
+	{"a request is refused during a pause longer than its MaxWait", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses the request".`, maxWaitKept},
+	{"a request with a zero MaxWait is not refused during a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
 	{"a canceled request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, canceledKeepNothing},
 	{"a refused request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, refusedKeepNothing},
 }
 
-// onward finds a gate that frees a slot only after a success, and therefore runs out of
-// slots.
+// onward finds a gate that does not free a slot after some outcomes, and therefore runs
+// out of slots.
 func onward(t *trial) error {
 	for _, result := range []gate.Result{gate.Accepted, gate.Unknown, gate.NotSent} {
 		for i := range 100 {
 			r := t.request("key")
 			r.Resend = i % 3
 			if err := t.pass(r, gate.Outcome{Result: result}); err != nil {
-				return fmt.Errorf("request %d with the result %q: %w", i+1, result, err)
+				return fmt.Errorf("request %d of a series with the result %q: %w", i+1, result, err)
 			}
 		}
 	}
@@ -130,8 +130,8 @@ func observeReturns(t *trial) error {
 	return nil
 }
 
-// together returns two requests that are in flight at the same time. The second one is
-// nil if the gate admits only one at a time.
+// together returns two calls whose requests are in flight at the same time. The second
+// one is nil if the gate does not admit its request within a second.
 func (t *trial) together() (one, another *call, err error) {
 	one = t.start(t.ctx, t.request("key"))
 	if err := one.left(); err != nil {
@@ -168,7 +168,7 @@ func retryAfterObeyed(t *trial) error {
 }
 
 // pauseOfItsOwn finds a gate that does not pause after a 429 without Retry-After. With
-// such a gate, the Transport would send all its attempts at once.
+// such a gate, the Transport would send several attempts without waiting.
 func pauseOfItsOwn(t *trial) error {
 	const least = 10 * time.Millisecond
 	began, err := t.throttle("key", 0)
@@ -225,8 +225,8 @@ func pauseExtended(t *trial) error {
 	return nil
 }
 
-// In pauseNotShortened, the longer pause comes first, because responses to requests that
-// were sent together can arrive in any order.
+// pauseNotShortened finds a gate that replaces a pause with a later, shorter one. The
+// responses to requests that were sent together can arrive in any order.
 func pauseNotShortened(t *trial) error {
 	took, ok, err := t.twoPauses(3*pause, pause, false)
 	if err != nil {
@@ -238,8 +238,8 @@ func pauseNotShortened(t *trial) error {
 	return nil
 }
 
-// canceledWait checks that Wait returns ctx.Err(). The Transport relies on that error,
-// and adds the cause of the cancellation itself.
+// canceledWait checks that Wait returns ctx.Err() even if the context has a cause. The
+// Transport itself adds the cause.
 func canceledWait(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -349,8 +349,8 @@ func deadlineKept(t *trial) error {
 	return fmt.Errorf("with a deadline of %v, Wait returned the error %q, which contains neither a *gate.Error nor ctx.Err()", pause/4, c.err)
 }
 
-// maxWaitKept checks that a gate refuses at once, because a caller that does not want to
-// wait for a minute needs to know immediately.
+// maxWaitKept checks that a gate refuses without first waiting for MaxWait, because a
+// caller that does not want to wait for a minute needs to know immediately.
 func maxWaitKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -386,7 +386,7 @@ func zeroMaxWait(t *trial) error {
 	return nil
 }
 
-const places = 100 // more slots than a gate can lose unnoticed
+const places = 100 // how many slots a faulty gate can lose at once; if it has more, that may go unnoticed
 
 // canceledKeepNothing finds a gate in which a canceled waiter keeps its slot, for example
 // if the waiter is admitted and canceled at the same moment.
@@ -410,7 +410,7 @@ func canceledKeepNothing(t *trial) error {
 		}
 	}
 	if err := t.pass(t.request("paused"), accepted); err != nil {
-		return fmt.Errorf("after %d requests were canceled during a pause: %w", places, err)
+		return fmt.Errorf("after more than %d requests were canceled during a pause: %w", places, err)
 	}
 	// A gate may admit requests at any time, so cancel at random times.
 	err := concurrently(8, func(int) error {
@@ -434,7 +434,7 @@ func canceledKeepNothing(t *trial) error {
 		return fmt.Errorf("context canceled at a random time: %w", err)
 	}
 	if err := t.pass(t.request("open"), accepted); err != nil {
-		return fmt.Errorf("after %d requests were canceled at random times: %w", 8*places, err)
+		return fmt.Errorf("after the contexts of %d requests were canceled at random times: %w", 8*places, err)
 	}
 	return nil
 }
@@ -453,7 +453,7 @@ func refusedKeepNothing(t *trial) error {
 		if err := c.returned(); err != nil {
 			return err
 		}
-		if c.err == nil { // another check reports this
+		if c.err == nil { // the pause is over, or maxWaitKept reports this
 			t.tell(c, accepted)
 		}
 		return nil

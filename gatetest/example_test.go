@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gatetest"
 )
 
-// A counted gate wraps another gate and counts the calls to Wait.
+// A counted gate is a gate.Adaptive that counts the calls to Wait.
 type counted struct {
 	gate.Adaptive
 	waits atomic.Int64
@@ -36,13 +36,13 @@ func Example() {
 	gatetest.Run(t, func(testing.TB) gate.Gate { return new(counted) })
 }
 
-// A function registered with Cleanup runs at the end of each check. If your gate has to
-// be closed, close it there, because the checks create many gates, and the goroutines of
+// A function registered with Cleanup runs at the end of the check. If your gate has to be
+// closed, close it there, because Run creates a gate for each check, and the goroutines of
 // a gate that stays open keep running.
 func ExampleRun() {
 	gatetest.Run(t, func(t testing.TB) gate.Gate {
 		c := new(counted)
-		t.Cleanup(func() { t.Logf("%d requests have waited", c.waits.Load()) })
+		t.Cleanup(func() { t.Logf("Wait was called %d times", c.waits.Load()) })
 		return c
 	})
 }

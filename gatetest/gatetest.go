@@ -5,9 +5,9 @@
 //		gatetest.Run(t, func(testing.TB) gate.Gate { return new(mygate.Gate) })
 //	}
 //
-// The checks run in real time, because a gate may talk to a server, and take about three
-// seconds in all. A check waits up to ten seconds for an event. It requires only that
-// times are not shorter than the contract allows, so it also passes on a slow machine.
+// The checks run in real time, because a gate may talk to a server; with [gate.Adaptive],
+// they take about three seconds in all. A call that has to return may take up to ten
+// seconds. All other limits are minimums, so a correct gate also passes on a slow machine.
 // Run the checks with -race, because some mistakes are visible only to the race detector.
 package gatetest
 
@@ -22,9 +22,10 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Run checks each clause of the contract in a subtest of its own. It calls newGate once
-// per subtest with the subtest's t, so newGate can use t.Cleanup to close the gate. The
-// gates may share a server, because no two of them see the same key.
+// Run tests whether the gates that newGate returns obey the contract, with a subtest for
+// each check. It calls newGate once per subtest, with the subtest's t, so newGate can use
+// t.Cleanup to close the gate. The gates may share a server, because no two of them see
+// the same key.
 func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 	t.Helper()
 	for _, c := range checks {
@@ -37,7 +38,7 @@ func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 }
 
 const (
-	patience = 10 * time.Second       // how long the checks wait for an event that should happen at once
+	patience = 10 * time.Second       // how long the checks wait where Wait or Observe has to return
 	pause    = 200 * time.Millisecond // a Retry-After that the checks wait out
 	long     = time.Minute            // a Retry-After that the checks do not wait out
 )
@@ -45,12 +46,11 @@ const (
 // A check tests one clause of the contract.
 type check struct {
 	name   string // a sentence that is true if the gate obeys the contract
-	clause string // where the contract contains the clause, with a quotation
+	clause string // where the contract contains the clause, usually with a quotation
 	run    func(*trial) error
 }
 
-// try runs the check with a new gate. It returns an error if the gate violates the
-// clause.
+// try runs the check with a new gate. It returns an error if the check fails.
 func (c check) try(g gate.Gate) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel() // ends calls that are still waiting
@@ -59,7 +59,7 @@ func (c check) try(g gate.Gate) error {
 
 // A trial is a single run of a check, with a gate of its own.
 type trial struct {
-	ctx    context.Context // used for requests that are not canceled
+	ctx    context.Context // canceled only at the end of the trial
 	gate   gate.Gate
 	suffix string // appended to each key
 }
@@ -122,20 +122,20 @@ func (c *call) left() error {
 }
 
 // canceled waits for Wait to return after the call's context, ctx, has ended. It returns
-// an error unless Wait returned ctx.Err().
+// an error unless Wait's error is or wraps ctx.Err().
 func (c *call) canceled(ctx context.Context) error {
 	switch err := c.returned(); {
 	case err != nil:
 		return err
 	case c.err == nil:
-		return errors.New("Wait admitted the request although the context had ended")
+		return errors.New("Wait admitted the request instead of returning ctx.Err()")
 	case !errors.Is(c.err, ctx.Err()):
 		return fmt.Errorf("the context had ended with %q, but Wait returned a different error: %q", ctx.Err(), c.err)
 	}
 	return nil
 }
 
-// pass sends one request and reports the outcome o.
+// pass simulates a request with the outcome o.
 func (t *trial) pass(r gate.Request, o gate.Outcome) error {
 	c := t.start(t.ctx, r)
 	if err := c.left(); err != nil {
@@ -145,7 +145,7 @@ func (t *trial) pass(r gate.Request, o gate.Outcome) error {
 	return nil
 }
 
-// throttle sends a request that gets a 429, and returns the time of the response.
+// throttle simulates a request that gets a 429, and returns the time of the response.
 func (t *trial) throttle(key string, retryAfter time.Duration) (time.Time, error) {
 	c := t.start(t.ctx, t.request(key))
 	if err := c.left(); err != nil {
@@ -163,7 +163,7 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 }
 
 // tell calls Observe for a call that was admitted. It ignores panics and delays in
-// Observe, because another check reports them.
+// Observe, because observeReturns tests for them.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 
 // observe is like tell, but returns an error if Observe panics or does not return in
@@ -206,7 +206,7 @@ func (w *watched) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// startWaiting starts a call that has to wait, and returns once it is waiting.
+// startWaiting starts a call that has to wait, and returns when it is probably waiting.
 func (t *trial) startWaiting(ctx context.Context, r gate.Request) *call {
 	w := watch(ctx)
 	c := t.start(w, r)

@@ -32,8 +32,8 @@ func TestAdaptiveObeysTheContractWithAnyStartWindow(t *testing.T) {
 	}
 }
 
-// A model is a gate that obeys the contract, unless it has a defect. It limits the
-// number of requests in flight.
+// A model is a gate that passes every check, unless it has a defect. It limits the number
+// of requests in flight, counting all keys together.
 type model struct {
 	capacity int
 	defect   string // name of the check that finds the defect
@@ -74,7 +74,7 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	return 0, g.enter(ctx)
 }
 
-// outlast waits until the pause is over.
+// outlast waits until the pause is over, unless it refuses r or ctx ends first.
 func (g *model) outlast(ctx context.Context, r gate.Request) error {
 	if r.Resend > 0 && g.has("requests for a throttled key wait until Retry-After has elapsed") {
 		return nil // the defect: the gate assumes that a retry has already waited
@@ -86,8 +86,8 @@ func (g *model) outlast(ctx context.Context, r gate.Request) error {
 		switch {
 		case left <= 0:
 			return nil
-		case left > r.MaxWait && !g.has("a pause longer than MaxWait is refused") &&
-			(r.MaxWait > 0 || g.has("a request with a zero MaxWait waits for a pause")):
+		case left > r.MaxWait && !g.has("a request is refused during a pause longer than its MaxWait") &&
+			(r.MaxWait > 0 || g.has("a request with a zero MaxWait is not refused during a pause")):
 			return &gate.Error{RetryAfter: left, Err: gate.ErrPaused}
 		}
 		select {
@@ -138,7 +138,7 @@ func (g *model) enter(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leave frees a slot.
+// leave frees a slot, or gives it to the request that has waited longest.
 func (g *model) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,7 +162,7 @@ func (g *model) key(r gate.Request) string {
 }
 
 func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
-	if o.Result != gate.NotSent || !g.has("a request is admitted whatever the outcomes of earlier requests") {
+	if o.Result != gate.NotSent || !g.has("a request is admitted after any outcomes except Throttled") {
 		g.leave()
 	}
 	if o.Result != gate.Throttled {
@@ -195,7 +195,7 @@ func attempt(t *testing.T, c check, g gate.Gate) (err error) {
 	return err
 }
 
-func TestModelWithoutADefectObeysTheContract(t *testing.T) {
+func TestModelWithoutADefectPassesEveryCheck(t *testing.T) {
 	for _, capacity := range []int{1, 2, 8, 1000} {
 		for _, c := range checks {
 			assert.NoError(t, attempt(t, c, &model{capacity: capacity}), "capacity %d: %s", capacity, c.name)
@@ -219,13 +219,13 @@ func TestEachCheckFindsOnlyItsOwnDefect(t *testing.T) {
 	}
 }
 
-// A gateFunc is a gate whose Wait is a function.
+// A gateFunc is a gate whose Wait calls the function, and whose Observe does nothing.
 type gateFunc func(context.Context, gate.Request) (gate.Ticket, error)
 
 func (f gateFunc) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) { return f(ctx, r) }
 func (f gateFunc) Observe(gate.Request, gate.Ticket, gate.Outcome)               {}
 
-func TestGateThatPanicsFailsEveryCheck(t *testing.T) {
+func TestGateThatPanicsInWaitFailsEveryCheck(t *testing.T) {
 	g := gateFunc(func(context.Context, gate.Request) (gate.Ticket, error) { panic("no") })
 	for _, c := range checks {
 		assert.ErrorContains(t, attempt(t, c, g), "panicked: no", c.name)
@@ -257,7 +257,7 @@ func TestRefusalMustBeAGateErrorWithErrPaused(t *testing.T) {
 		"Wait admitted a request during a pause of 1": nil,
 	} {
 		g := &waitsFirst{then: func(context.Context) error { return refusal }}
-		assert.ErrorContains(t, attempt(t, named(t, "a pause longer than MaxWait is refused"), g), want)
+		assert.ErrorContains(t, attempt(t, named(t, "a request is refused during a pause longer than its MaxWait"), g), want)
 	}
 }
 
@@ -336,7 +336,7 @@ func named(t *testing.T, name string) check {
 	return check{}
 }
 
-func TestEachClauseQuotesTheDocCommentsOfPackageGate(t *testing.T) {
+func TestQuotationsInClausesMatchTheDocCommentsOfPackageGate(t *testing.T) {
 	source, err := os.ReadFile("../gate/gate.go")
 	require.NoError(t, err)
 	comments := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")

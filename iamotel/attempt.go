@@ -26,7 +26,7 @@ func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 }
 
 // Resends returns a RoundTripper that counts retries and adds http.request.resend_count
-// to the attempt's span, which another RoundTripper, such as otelhttp, has created. Put
+// to each retry's span, which another RoundTripper, such as otelhttp, has created. Put
 // the RoundTripper that Resends returns directly below the one that creates the spans. If
 // base is nil, http.DefaultTransport is used.
 func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
@@ -94,6 +94,6 @@ func (a *attemptRecorder) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the base. A Transport calls this method to find out
-// whether there is another Transport below it, so that no failure is reported twice.
+// WrappedRoundTripper returns the base. A Transport calls this method to find out what is
+// below it, such as another Transport that already reports the failures.
 func (a *attemptRecorder) WrappedRoundTripper() http.RoundTripper { return a.base }

@@ -17,7 +17,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// These are the values of error.type for failures without a response, except Go types.
+// These are the values of error.type for failures without a response, except those from
+// semconv.ErrorType.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")

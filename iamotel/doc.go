@@ -28,34 +28,34 @@
 // the spans that Spans creates are its children. Without PassThrough, otelhttp mistakes
 // the typed error for a broken connection and uses the error's text, which includes the
 // service's message, as the span's status description. With PassThrough, otelhttp
-// receives a response.
+// usually receives a response.
 //
 // # Spans
 //
-// A span has these attributes, from version 1.43 of the conventions:
+// A span can have these attributes, from version 1.43 of the conventions:
 // http.request.method (and http.request.method_original), server.address,
 // server.port, url.full, http.response.status_code, network.protocol.version,
 // http.request.resend_count from the first retry on, and error.type. The span ends
 // when the response header arrives or the attempt fails.
 //
-// url.full does not contain user info, query or fragment. Headers, bodies and the
-// service's messages are never recorded.
+// url.full does not contain user info, query or fragment. No text from headers, bodies
+// or the service's messages is recorded.
 //
 // In spans, events and metrics, error.type has one of these values:
 //
 //   - the status code of a failing response, such as "429"
 //   - "gate", if the gate refused the first attempt: nothing was sent, so there is no
 //     http.response.status_code. If the gate refuses a retry, only the gate pause has
-//     "gate"; the stop event has the error.type of the previous attempt
+//     "gate"; the stop event and metric have the error.type of the previous attempt
 //   - "canceled", if the caller canceled the request
 //   - "timeout", if the context's deadline passed or the connection timed out
-//   - for any other error, its Go type, such as "*net.OpError"
+//   - for any other error, usually its Go type, such as "*net.OpError"
 //
 // # Events
 //
 // Events are added to the span in the request's context:
 //
-//   - iamhttp.wait: the attempt failed and will be retried after iamhttp.wait.duration
+//   - iamhttp.wait: the attempt failed and is to be retried after iamhttp.wait.duration
 //     seconds, or later if a gate makes it wait; http.request.resend_count is the
 //     retry's resend count
 //   - iamhttp.stop: the call failed; iamhttp.stop.reason is the text of an
@@ -73,7 +73,8 @@
 //     client to wait
 //   - iamhttp.limit.requests, iamhttp.limit.window and iamhttp.limit.reset, the rate
 //     limit that the service stated: the number of requests in a window, the window
-//     length in seconds, and the seconds until requests are accepted again
+//     length in seconds, and the seconds until the current window ends or requests are
+//     accepted again
 //
 // # Metrics
 //

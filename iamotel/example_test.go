@@ -18,7 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// printer is an exporter that prints the names of spans and of their events.
+// printer is an exporter that prints each span's name, its resend count and error type if
+// it has them, and the names of its events.
 type printer struct{}
 
 func (printer) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
@@ -115,7 +116,7 @@ func ExampleTelemetry_OnFailure() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
 	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // logs to the default logger
 	service := new(iamtest.Server)
-	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // logs and records
+	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // would log and record a failure
 	service.Next(iamtest.Keystone(404, "Could not find user."))
 	get(provider, &iamhttp.Transport{Base: service, OnFailure: tel.OnFailure, PassThrough: true})
 	// Output:

@@ -36,7 +36,7 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 		}
 		event = append(event, limit(e.Limit)...)
 	} else if f.Stop == iamhttp.StopCanceled && class[0] != timedOut {
-		class[0] = canceled // even if Request.Cancel was closed, which ctx does not show
+		class[0] = canceled // also if Request.Cancel was closed, which ctx does not show
 	}
 	if d, ok := iamhttp.RetryAfter(f.Err); ok {
 		event = append(event, retryAfterKey.Float64(d.Seconds()))

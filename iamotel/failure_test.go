@@ -102,7 +102,7 @@ func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.
 		time.AfterFunc(time.Second, cancel)
 		return ctx, cancel
 	}
-	cause := errors.New("shut down") // what net/http returns if the context ends
+	cause := errors.New("shut down") // when a context ends, net/http returns its cause
 	canceledWithCause := func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		time.AfterFunc(time.Second, func() { cancel(cause) })
@@ -191,7 +191,7 @@ func TestRefusalByTheGateIsNotCountedAsA429Response(t *testing.T) {
 	})
 }
 
-func TestStopEventDescribesTheLastAttemptIfTheGateRefusesTheRetry(t *testing.T) {
+func TestStopEventHasTheErrorTypeOfTheLastAttemptIfTheGateRefusesTheRetry(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   string

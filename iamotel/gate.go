@@ -29,7 +29,7 @@ type measuredGate struct {
 }
 
 // shortPause is the shortest pause that is recorded as an event. Passing an open gate
-// takes less time, and an event each time would only clutter the span.
+// usually takes less time, and an event each time would only clutter the span.
 const shortPause = time.Millisecond
 
 func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

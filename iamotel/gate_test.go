@@ -55,7 +55,7 @@ func (g *callsOf) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 
 func TestErrorFromTheGateIsRecordedByClassAndReturnedUnchanged(t *testing.T) {
 	for want, errs := range map[string][]error{
-		"gate":     {&gate.Error{Err: gate.ErrPaused}, errors.New("a gate's own")},
+		"gate":     {&gate.Error{Err: gate.ErrPaused}, errors.New("a gate's own error")},
 		"canceled": {context.Canceled, fmt.Errorf("own: %w", context.Canceled)},
 		"timeout":  {context.DeadlineExceeded},
 	} {

@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamotel"
 )
 
-// A recording is a Telemetry together with the in-memory stores for the data that it
-// records.
+// A recording is a Telemetry with its TracerProvider, and with the exporter and the reader
+// from which tests get what the Telemetry has recorded.
 type recording struct {
 	*iamotel.Telemetry
 	exporter *tracetest.InMemoryExporter
@@ -91,7 +91,8 @@ func events(s tracetest.SpanStub) []string {
 	return texts
 }
 
-// metrics formats every data point: a counter's value, or a histogram's count and sum.
+// metrics formats every data point: the metric's name, a counter's value or a histogram's
+// count and sum, and the attributes.
 func (r *recording) metrics(t *testing.T) []string {
 	t.Helper()
 	var all metricdata.ResourceMetrics

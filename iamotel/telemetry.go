@@ -24,8 +24,8 @@ type Telemetry struct {
 	// MeterProvider creates the metrics. If nil, the global provider is used.
 	MeterProvider metric.MeterProvider
 
-	// Propagators write the span context into the request's header. If nil, the
-	// global propagators are used; by default, they write nothing.
+	// Propagators write the context of each attempt's span into the attempt's header. If
+	// nil, the global propagators are used; by default, they write nothing.
 	Propagators propagation.TextMapPropagator
 
 	once    sync.Once
@@ -48,7 +48,7 @@ func (t *Telemetry) ready() *Telemetry {
 		t.retries, errs[0] = m.Int64Counter("iamhttp.client.retries",
 			metric.WithUnit("{request}"), metric.WithDescription("Number of retries that were sent."))
 		t.waits, errs[1] = m.Float64Histogram("iamhttp.client.wait.duration", seconds,
-			metric.WithUnit("s"), metric.WithDescription("Duration of the waits before retries."))
+			metric.WithUnit("s"), metric.WithDescription("Planned duration of the waits before retries."))
 		t.stops, errs[2] = m.Int64Counter("iamhttp.client.stops",
 			metric.WithUnit("{request}"), metric.WithDescription("Number of calls that failed, by stop reason."))
 		t.pauses, errs[3] = m.Float64Histogram("iamhttp.gate.pause.duration", seconds,
@@ -60,6 +60,6 @@ func (t *Telemetry) ready() *Telemetry {
 	return t
 }
 
-// seconds are the bucket boundaries of the histograms, from no wait to 2 minutes, the
+// seconds sets the bucket boundaries of the histograms: from no wait to 2 minutes, the
 // default MaxWait of a call without a deadline.
 var seconds = metric.WithExplicitBucketBoundaries(0, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

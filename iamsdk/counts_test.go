@@ -23,13 +23,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the table of stand-ins in docs/sdks.md")
 
-// A situation is a call to a service that always responds in the same way.
+// A situation is a call to a service that always responds to it in the same way.
 type situation struct {
 	name         string
 	method, body string
-	answer       iamtest.Answer // response to each request
+	answer       iamtest.Answer // response to each request that is not a login
 	login        iamtest.Answer // response to each login after the first
-	answered     bool           // whether the service sends a response
+	answered     bool           // whether there is a response to the requests that are not logins
 }
 
 var loggedIn = iamtest.Answer{Status: 201, Delay: delay}.With("X-Subject-Token", "token")
@@ -93,7 +93,7 @@ type setting uint8
 const (
 	asItIs      setting = iota // the unmodified SDK
 	transport                  // a Transport with PassThrough, and nothing else
-	asDescribed                // Install, plus the settings that its documentation asks for
+	asDescribed                // Install, with the SDK's own retries switched off
 )
 
 // run logs in and makes one call.
@@ -183,7 +183,8 @@ func TestEachCallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	writeTable(t, b.String())
 }
 
-// check asserts that a call through Install ends as it should.
+// check asserts that a call of an SDK set up with Install has the right result. That result
+// is after; before is the unmodified SDK's.
 func check(t *testing.T, s situation, before, after result) {
 	t.Helper()
 	assert.False(t, after.endless(), "%v", after.err)
@@ -225,8 +226,8 @@ func check(t *testing.T, s situation, before, after result) {
 	assert.NotEqual(t, iamhttp.StopUnset, e.Stop)
 }
 
-// assertHolds asserts that errors.As finds an error equal to want in err. errors.Is does
-// not work here, because these errors are values that cannot be compared.
+// assertHolds asserts that errors.As finds an error equal to want in err. errors.Is would
+// not do, because some of these errors are values that cannot be compared.
 func assertHolds(t *testing.T, err, want error) {
 	t.Helper()
 	found := reflect.New(reflect.TypeOf(want))

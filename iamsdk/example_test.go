@@ -49,8 +49,8 @@ func Example() {
 	// Could not find group. 1 not retryable
 }
 
-// Install a Transport in each client, and share one gate. Without a shared gate, the
-// other clients keep sending after one of them gets a 429.
+// Install a Transport in each client, and share one gate. Without a shared gate, when one
+// client gets a 429, the others keep sending.
 func ExampleInstall_manyClients() {
 	shared := new(gate.Adaptive) // one for all of an account's clients
 	install := func(client *http.Client) {
@@ -68,8 +68,8 @@ func ExampleInstall_manyClients() {
 	// Output: false true
 }
 
-// Set both fields; otherwise, gophertelekomcloud retries on a 429 itself, on top of the
-// Transport's retries.
+// Set both fields. Otherwise, gophertelekomcloud sets them itself, possibly while other
+// goroutines are reading them, and retries on a 429 on top of the Transport's retries.
 func ExampleInstall() {
 	provider := new(telekomClient)
 

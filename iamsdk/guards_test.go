@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// These RoundTrippers hold the next one in various ways. Unless a comment says otherwise,
-// they resend.
+// These RoundTrippers hold the next one in various ways; Settings and closer are parts of
+// them. Unless a comment says otherwise, they resend a request that got no response.
 type (
 	byValue       struct{ Rt http.RoundTripper }
 	notComparable struct {
@@ -75,18 +75,18 @@ func (r unwrapping) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 func (r unwrapping) Unwrap() http.RoundTripper { return r.next }
 
-func TestAPOSTWithoutAResponseIsSentOnceHoweverTheRoundTripperIsBuilt(t *testing.T) {
+func TestAPOSTWithoutAResponseIsSentOnceIfAnExportedFieldHoldsTheNextRoundTripper(t *testing.T) {
 	for name, build := range map[string]func(http.RoundTripper) http.RoundTripper{
-		"a struct value":                  func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} },
-		"a struct that is not comparable": func(rt http.RoundTripper) http.RoundTripper { return notComparable{rt, nil} },
-		"a concrete field":                func(rt http.RoundTripper) http.RoundTripper { return &concrete{&logging{rt}} },
-		"an embedded interface":           func(rt http.RoundTripper) http.RoundTripper { return &embedding{rt} },
-		"a field of an embedded struct":   func(rt http.RoundTripper) http.RoundTripper { return &inSettings{Settings{rt}} },
-		"a field of an embedded pointer":  func(rt http.RoundTripper) http.RoundTripper { return &inPointer{&Settings{rt}} },
-		"a field of another interface":    func(rt http.RoundTripper) http.RoundTripper { return &namedField{&logging{rt}} },
-		"below a logging RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
-		"above a logging RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
-		"two RoundTrippers that resend":   func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
+		"a struct value":                     func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} },
+		"a struct that is not comparable":    func(rt http.RoundTripper) http.RoundTripper { return notComparable{rt, nil} },
+		"a field of a concrete type":         func(rt http.RoundTripper) http.RoundTripper { return &concrete{&logging{rt}} },
+		"an embedded interface":              func(rt http.RoundTripper) http.RoundTripper { return &embedding{rt} },
+		"a field of an embedded struct":      func(rt http.RoundTripper) http.RoundTripper { return &inSettings{Settings{rt}} },
+		"a field behind an embedded pointer": func(rt http.RoundTripper) http.RoundTripper { return &inPointer{&Settings{rt}} },
+		"a field of another interface type":  func(rt http.RoundTripper) http.RoundTripper { return &namedField{&logging{rt}} },
+		"below a logging RoundTripper":       func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
+		"above a logging RoundTripper":       func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
+		"two RoundTrippers that resend":      func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
 		"below a Transport": func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: byValue{rt}, PassThrough: true}
 		},
@@ -206,7 +206,7 @@ func (c *counter) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (c *counter) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestEachRequestAsksTheGateOnceHoweverOftenInstallIsCalled(t *testing.T) {
+func TestEachAttemptAsksTheGateOnceAfterThreeCallsToInstall(t *testing.T) {
 	wrappers := map[string]func(http.RoundTripper) http.RoundTripper{
 		"nothing in between": func(rt http.RoundTripper) http.RoundTripper { return rt },
 		"an exported field":  func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} },
@@ -216,9 +216,9 @@ func TestEachRequestAsksTheGateOnceHoweverOftenInstallIsCalled(t *testing.T) {
 	}
 	for name, wrap := range wrappers {
 		for transports, next := range map[string]func(first *iamhttp.Transport) *iamhttp.Transport{
-			"the same Transport": func(first *iamhttp.Transport) *iamhttp.Transport { return first },
-			"an equal Transport": func(first *iamhttp.Transport) *iamhttp.Transport { return &iamhttp.Transport{Gate: first.Gate} },
-			"no Transport":       func(*iamhttp.Transport) *iamhttp.Transport { return nil },
+			"the same Transport":                   func(first *iamhttp.Transport) *iamhttp.Transport { return first },
+			"another Transport with the same gate": func(first *iamhttp.Transport) *iamhttp.Transport { return &iamhttp.Transport{Gate: first.Gate} },
+			"no Transport":                         func(*iamhttp.Transport) *iamhttp.Transport { return nil },
 		} {
 			if transports == "no Transport" && (name == "a hidden field" || name == "a function") {
 				continue // the new Transport would have the default settings, so no Gate
@@ -273,7 +273,7 @@ func TestEachRequestAsksTheGateOnceHoweverOftenInstallIsCalled(t *testing.T) {
 	}
 }
 
-func TestInstallOnAClientThatHasATransportAsksTheGateOnce(t *testing.T) {
+func TestARequestAsksTheGateOnceIfTheClientHadATransportBeforeInstall(t *testing.T) {
 	var service iamtest.Server
 	asked := new(counter)
 	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: asked}}
@@ -291,7 +291,7 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		ok   bool
 	}{
 		"in an exported field":     {func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} }, true},
-		"in two fields":            {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
+		"in nested fields":         {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
 		"in a struct value":        {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
 		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
 		"in a hidden field":        {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
@@ -327,7 +327,7 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 	}
 }
 
-func TestInstallForTwoSDKsOnOneClientKeepsTheOptionsOfBoth(t *testing.T) {
+func TestInstallForSeveralSDKsOnOneClientKeepsTheOptionsOfAll(t *testing.T) {
 	for _, order := range [][]iamsdk.Options{
 		{iamsdk.GopherTelekomCloud(), iamsdk.GolangSDK()},
 		{iamsdk.GolangSDK(), iamsdk.GopherTelekomCloud()},

@@ -43,8 +43,8 @@ func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) b
 	return true
 }
 
-// slots returns the exported fields of a struct, including those of embedded structs,
-// that may hold a RoundTripper.
+// slots returns a struct's exported fields of types that implement http.RoundTripper,
+// including the fields of embedded structs.
 func slots(v reflect.Value) (fields []reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return nil
@@ -74,8 +74,9 @@ func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 	return false
 }
 
-// isOpaque reports whether rt may pass its requests to a RoundTripper that it does not
-// reveal.
+// isOpaque reports whether rt looks as if it passes its requests to a RoundTripper that it
+// does not reveal: rt is a function, or a struct outside net/http with an unexported field
+// for a RoundTripper.
 func isOpaque(rt http.RoundTripper) bool {
 	t := reflect.TypeOf(rt)
 	if t.Kind() == reflect.Pointer {

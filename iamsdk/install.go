@@ -12,10 +12,10 @@
 // gophertelekomcloud, golangsdk, the Terraform providers built on them, and forks of all
 // of these.
 //
-// The SDK still receives plain responses and returns its own errors, so code that handles
-// them keeps working. In two cases, a 401 ends the call with an error from iamhttp
-// instead, because the call would otherwise never return: see EndlessLogin and LoginHangs
-// in [Options].
+// As with PassThrough alone, the SDK receives plain responses and returns its own errors,
+// so code that handles them keeps working. In two cases, a 401 ends the call with an error
+// from iamhttp instead, because the call might otherwise never return: see EndlessLogin
+// and LoginHangs in [Options].
 package iamsdk
 
 import (
@@ -30,24 +30,24 @@ import (
 // the SDK behaviors that o describes. Call it after you set the client's RoundTripper and
 // before you log in. If client is nil, Install does nothing.
 //
-// If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
-// Install sets it to the RoundTripper that client already has, such as one that signs
-// each attempt; if that is itself a Transport, t replaces it and takes over its Base. If
-// t.Base is set, the client's RoundTripper is no longer used, unless it passes its
-// requests to t. Give each client its own Transport, but give all Transports the same
-// Gate. Clients may share a Transport only if they have the same Options and the same
-// RoundTripper (or none).
+// If t is nil, Install uses a new Transport with the default settings. If the client's
+// RoundTripper passes its requests to t, it stays above t. Otherwise, if t.Base is nil,
+// Install sets it to the client's RoundTripper, such as one that signs each attempt; but
+// if you pass a t and that RoundTripper is itself a Transport, t replaces it and takes
+// over its Base. If t.Base is set, the client's RoundTripper is no longer used. Give each
+// client its own Transport, but give all Transports the same Gate. Clients may share a
+// Transport only if they have the same Options and the same RoundTripper (or none).
 //
 // If you call Install again for the same client, t replaces the earlier Transport (if t
 // is nil, the earlier one stays), and the Options of every call apply. If the client's
 // RoundTripper passes its requests to t in a way that Install cannot see, the requests
 // fail with an error.
 //
-// Whatever the Options, a login is not retried if its response says that the account is
-// locked.
+// Whatever the Options, the Transport does not retry a login whose response says that the
+// account is locked.
 //
-// A successful call makes a few more small allocations than it would with t alone. [Wrap]
-// needs these allocations to report how many attempts a call took.
+// A successful call makes a few more small allocations than it would with t alone, for
+// [Wrap] and the workarounds.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -65,7 +65,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		if t == above.t {
 			below = above.sends
 		}
-	case *iamhttp.Transport: // replaced by t, because otherwise both would ask the gate
+	case *iamhttp.Transport: // replaced by t, because otherwise both might ask the same gate
 		if t != nil && above != nil && above != t {
 			below = above.Base
 		}
@@ -95,8 +95,8 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	client.Transport = s
 }
 
-// A session is the RoundTripper that Install sets in a client: a Transport, wrapped in
-// the workarounds that the Options call for.
+// A session is the RoundTripper that Install sets in a client: a Transport with the
+// workarounds that the Options call for.
 type session struct {
 	t       *iamhttp.Transport
 	sends   http.RoundTripper // t, or the client's RoundTripper if it leads to t
@@ -157,10 +157,10 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 	return s.base.RoundTrip(req)
 }
 
-// answerIn returns the failure if err is a failing response to req that the Transport
-// returned as an error, and otherwise nil. The SDK needs the response. The Transport
-// returns such an error in two cases: a Transport further down does not have PassThrough
-// set, or the account is locked.
+// answerIn returns the failure if err stands for a failing response to req that the SDK
+// must get as a response, and otherwise nil. There are two such cases: a Transport further
+// down returned an error because it does not have PassThrough set, or the Transport
+// stopped waiting to retry a login because the account is locked.
 func answerIn(err error, req *http.Request) *iamhttp.StatusError {
 	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped StatusError may belong to another request
 	switch {

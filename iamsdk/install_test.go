@@ -56,10 +56,10 @@ func (a *account) holds(token string) bool {
 	return err == nil && int32(n) > a.expired.Load()
 }
 
-// expire makes all tokens invalid; the next login returns a new one.
+// expire makes all tokens issued so far invalid.
 func (a *account) expire() { a.expired.Store(a.logins.Load()) }
 
-// requests returns the number of requests that were not logins.
+// requests returns the number of requests other than those to /auth/tokens.
 func (a *account) requests() (n int) {
 	for _, r := range a.Requests() {
 		if !strings.HasSuffix(r.Target, "/auth/tokens") {
@@ -69,8 +69,7 @@ func (a *account) requests() (n int) {
 	return n
 }
 
-// connect returns a stand-in whose client was set up with Install, and that has logged
-// in.
+// connect returns a stand-in that was set up with Install and has logged in.
 func (k kind) connect(t *testing.T, service http.RoundTripper, tr *iamhttp.Transport) *standIn {
 	t.Helper()
 	s := k.newStandIn(&wire{RoundTripper: service})
@@ -81,7 +80,7 @@ func (k kind) connect(t *testing.T, service http.RoundTripper, tr *iamhttp.Trans
 	return s
 }
 
-// eachKind runs a test for each stand-in, in virtual time.
+// eachKind runs a test for each kind of SDK, in virtual time.
 func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
 	t.Helper()
 	for _, k := range kinds {
@@ -159,8 +158,9 @@ func TestManyCallersThatAlwaysGetA401AllReturn(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		// Two 401s end a call. A 401 does not count if the request had no token because
-		// another call was logging in, but at most ten 401s of a call are excused so.
+		// A call's second 401 ends it. A 401 does not count if the request had no token
+		// because another call was logging in, but after a call's first 401, at most ten
+		// are excused in this way.
 		assert.LessOrEqual(t, service.requests(), 20*(2+10))
 	})
 }
@@ -180,7 +180,7 @@ func TestManyCallersWhoseLoginIsRefusedAllReturn(t *testing.T) {
 					return
 				}
 				assert.Equal(t, iamhttp.ErrUnauthorized, e.Code)
-				if k.habits.endless { // the other SDKs do not log in if another caller's login has just failed
+				if k.habits.endless { // with the other SDKs, a call may skip its login because another caller's has just failed
 					assert.Equal(t, "The account is locked.", e.Message)
 				}
 			})
@@ -204,7 +204,7 @@ func TestARefusedFirstLoginReturnsTheSDKsError(t *testing.T) {
 	})
 }
 
-func TestWrapReportsALoginThatFailsOtherThanWithA401(t *testing.T) {
+func TestWrapReportsTheResponseToAFailedLoginOrElseThe401ThatLedToIt(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   error
@@ -379,7 +379,7 @@ func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 	}
 }
 
-func TestInstallUsesTheClientsRoundTripper(t *testing.T) {
+func TestInstallSetsANilBaseToTheClientsRoundTripper(t *testing.T) {
 	iamsdk.Install(nil, nil, iamsdk.Options{}) // a nil client is ignored
 
 	own := new(http.Transport)
@@ -412,7 +412,7 @@ func below(t *testing.T, c *http.Client) *iamhttp.Transport {
 	return tr
 }
 
-func TestARoundTripperWithoutAFieldForTheRoundTripperBelowIsNotChanged(t *testing.T) {
+func TestARoundTripperThatRevealsNoneBelowItIsNotChanged(t *testing.T) {
 	for name, rt := range map[string]http.RoundTripper{
 		"an http.Transport": new(http.Transport),
 		"a struct value":    http.NewFileTransport(http.Dir(".")),
@@ -440,7 +440,7 @@ func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.Rt.RoundTrip(again)
 }
 
-func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsAfterA503(t *testing.T) {
+func TestAPOSTWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsAfterA503(t *testing.T) {
 	for _, body := range []string{"", "{}"} {
 		synctest.Test(t, func(t *testing.T) {
 			var service iamtest.Server
@@ -461,7 +461,7 @@ func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsAfterA503
 	}
 }
 
-func TestInstallingAgainDoesNotWrapTheRoundTripperAgain(t *testing.T) {
+func TestAPOSTWithoutAResponseIsSentOnceEvenAfterSeveralInstalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[1].newStandIn(service)

@@ -14,23 +14,24 @@ type logins struct {
 	usesTokens atomic.Bool // whether any request had a token
 
 	// guarded by mu, as the marks are:
-	count    int       // number of logins that succeeded
+	count    int       // number of login requests that succeeded
 	noToken  bool      // whether the latest successful login returned no token
 	failed   error     // reason why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time // when the latest failed login ended
 }
 
-// A 401 is remembered for at least openFor, because no service takes longer to respond.
-// If more than mostOpen are remembered, the oldest is dropped.
+// Unless its call ends, a 401 is remembered for at least openFor, because no service
+// takes longer to respond. But if there are more than mostOpen, the oldest is dropped.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
-// mostExcused limits the 401s of a call that do not count, so that every call ends.
+// mostExcused limits the 401s of a call, after its first, that do not count, so that
+// every call ends.
 const mostExcused = 10
 
-// logsIn reports whether a request asks for a token from version 2 or 3 of the API. The
+// logsIn reports whether a request asks version 2 or 3 of the API for a token. The
 // suffix /tokens is not enough, because services have other paths that end in /tokens.
 func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost && req.URL != nil &&
@@ -51,7 +52,7 @@ const (
 	unclear              // the request is either first or resend
 )
 
-// placeOf returns a request's place, relative to the goroutine's latest 401.
+// placeOf returns a request's place, relative to the 401 that k remembers.
 func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	related, same, loggedIn := k.stack.to(now), k.target == targetOf(req), l.count > k.logins
 	switch {
@@ -73,12 +74,12 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 
 // ends records a request's outcome: its response (nil if there was none) and, if the
 // request failed, the error. It reports whether the outcome is a 401 after which an SDK
-// with these Options would never end the call:
+// with these Options might never end the call:
 //
-//   - with EndlessLogin: the second 401 for the call's request, or a 401 after mostExcused
-//     others that do not count (see counts)
+//   - with EndlessLogin: the call's second 401 that counts (see counts), or any 401 once
+//     mostExcused, apart from the first, have not counted
 //   - with EndlessLogin or LoginHangs: a 401 for any request of a login that a call is
-//     waiting for
+//     waiting for; if the login has a goroutine of its own, only for its token request
 func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
 	refused, login, token := false, logsIn(req), ""
 	if resp != nil {
@@ -127,7 +128,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 	}
 	counts := l.counts(hasToken)
 	if k == nil {
-		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login has a goroutine of its own
+		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login seems to have a goroutine of its own
 			return true
 		}
 		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), counted: counts, logins: l.count}, mostOpen, openFor)
@@ -154,14 +155,14 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 }
 
 // counts reports whether a 401 counts toward the end of its call. While one call is
-// logging in, the SDK sends the requests of other calls without a token. A 401 for such a
-// request does not count, unless the SDK uses no tokens or its latest login returned
-// none.
+// logging in, the SDK sends the requests of other calls without a token. A 401 for a
+// request without a token does not count, unless the SDK uses no tokens or its latest
+// login returned none.
 func (l *logins) counts(hasToken bool) bool {
 	return hasToken || !l.usesTokens.Load() || l.noToken
 }
 
-// fail records that the latest login failed and, if err is a typed error, the reason.
+// fail records that the latest login failed and, if err holds a typed error, the reason.
 func (l *logins) fail(err error) {
 	l.failed, l.failedAt = nil, time.Now()
 	if isTyped(err) {

@@ -22,7 +22,7 @@ import (
 
 var locked = iamtest.Keystone(401, "The account is locked.")
 
-func TestALoginThatIsRefusedSoonAfterTwo401sEndsTheCall(t *testing.T) {
+func TestARefusedLoginEndsACallEvenIfThePreviousCallGotTwo401s(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -53,7 +53,7 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 				var wg sync.WaitGroup
 				for i := range callers {
 					wg.Go(func() {
-						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all requests but the first one are sent without a token
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // each call but the first sends its first request without a token
 						_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
 						assert.NotErrorIs(t, err, errHangs)
 					})
@@ -81,7 +81,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", request ", refused+1), func(t *testing.T) {
 				eachKind(t, func(t *testing.T, k kind) {
 					service := newAccount()
-					left := 10 // number of login requests that succeed before one is refused
+					left := 10 // number of further login requests that succeed; all later ones are refused
 					issue := service.Handler
 					service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						login := strings.Contains(r.URL.Path, "/auth/")
@@ -108,11 +108,11 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 						if assert.ErrorAs(t, iamsdk.Wrap(err), &e, "%v", err) {
 							assert.Equal(t, "The account is locked.", e.Message)
 						}
-						more := 0 // number of requests that the SDK should send after the refused one
+						more := 0 // number of login requests that the SDK should send after the refused one
 						if strings.HasPrefix(steps[refused], "try ") {
 							more = 1
 						}
-						assert.Equal(t, more, -1-left, "wrong number of requests after the refused one")
+						assert.Equal(t, more, -1-left, "wrong number of login requests after the refused one")
 					}
 				})
 			})
@@ -200,7 +200,7 @@ func TestEachCallLogsInAgainBeforeItsSecond401EndsIt(t *testing.T) {
 	})
 }
 
-func TestTheSecond401EndsACallHoweverLongTheResponsesTake(t *testing.T) {
+func TestTheSecond401EndsACallEvenIfEach401TakesAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := endlessKind.connect(t, service, nil)
@@ -332,11 +332,11 @@ func TestALoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {
 		login  iamtest.Answer
 		logins int
 	}{
-		"locked":                 {lock, 1},
-		"locked, without a wait": {iamtest.Keystone(429, "The account is locked."), 1},
-		"locked, with a code":    {iamtest.Answer{Status: 429, Body: `{"error_code":"IAM.0061","error_msg":"No."}`}, 1},
-		"locked after a 429":     {iamtest.Answer{}, 3},
-		"throttled":              {iamtest.Throttled(time.Second), 8},
+		"locked":                      {lock, 1},
+		"locked, without Retry-After": {iamtest.Keystone(429, "The account is locked."), 1},
+		"locked, by the code alone":   {iamtest.Answer{Status: 429, Body: `{"error_code":"IAM.0061","error_msg":"No."}`}, 1},
+		"locked after two 429s":       {iamtest.Answer{}, 3},
+		"throttled":                   {iamtest.Throttled(time.Second), 8},
 	} {
 		for gates, newGate := range map[string]func() gate.Gate{
 			"no gate":       func() gate.Gate { return nil },
@@ -404,7 +404,7 @@ func TestTheSecond401EndsACallInVersion2OfTheAPIToo(t *testing.T) {
 	})
 }
 
-// A failed call must leave no state behind, whatever the outcome of its login was.
+// A failed call must leave no state behind, however its login failed.
 func TestTheCallAfterAFailedLoginLogsInAgain(t *testing.T) {
 	cut := iamtest.Answer{Status: 201, Body: "{", Fault: iamtest.Reset}
 	for name, login := range map[string]iamtest.Answer{
@@ -458,8 +458,8 @@ func TestACallEndsEvenIfItsRequestIsAlsoPartOfItsLogin(t *testing.T) {
 	})
 }
 
-// Here the SDK uses no tokens: its keys are renewed by requests that it does not send
-// itself.
+// Here the SDK uses no tokens, and its login, which renews its keys, sends no requests
+// through the client.
 func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -475,7 +475,7 @@ func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	})
 }
 
-func TestEachCallReturnsNoMatterHowTheServiceResponds(t *testing.T) {
+func TestEachCallReturnsWhenTheServiceRespondsAtRandom(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
 	for seed := range uint64(8) { // hundreds of other seeds were tried once and found nothing more
 		eachKind(t, func(t *testing.T, k kind) {
@@ -483,7 +483,7 @@ func TestEachCallReturnsNoMatterHowTheServiceResponds(t *testing.T) {
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
 			sdk.steps = loginSteps[kindsOfLogin[seed%4]]
 			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
-			unauthorized := draw.below(10) // how many of 10 requests get a 401, on average
+			unauthorized := draw.below(10) // how many of 10 requests outside of logins get a 401, on average
 			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
 				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized

@@ -19,11 +19,11 @@ type mark struct {
 
 	// For a 401:
 	counted bool // whether one of the call's 401s has counted
-	excused int  // number of the call's 401s, after the first, that did not count
-	logins  int  // number of logins that had succeeded at the time of the latest 401
-	gaveUp  bool // whether the call's login failed
+	excused int  // number of the call's 401s, after the first, that did not count or whose place was unclear
+	logins  int  // number of login requests that had succeeded at the time of the call's latest 401
+	gaveUp  bool // whether the latest request of the call's login failed
 
-	// For a response that is kept for the resend:
+	// For a response that is kept for a resend:
 	answer *iamhttp.StatusError
 	resent bool // whether the SDK has resent the request
 }
@@ -41,9 +41,9 @@ func targetOf(req *http.Request) target {
 }
 
 // marks holds at most one mark for each goroutine, because an SDK sends all requests of a
-// call in one goroutine. A mark is removed when a later request in its goroutine shows
-// that its call has ended. Otherwise, it is removed once it is too old or there are too
-// many marks. The fields other than count are guarded by mu.
+// call in one goroutine. A mark is removed when a later request in its goroutine ends its
+// call or shows that the call has ended. Otherwise, it is removed when another is set and
+// it is too old or there are too many. The fields other than count are guarded by mu.
 type marks struct {
 	count atomic.Int32 // len(of), which can be read without mu, so that most requests need no lock
 

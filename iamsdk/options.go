@@ -14,7 +14,7 @@ type Options struct {
 	// EndlessLogin means that the SDK logs in again after every 401, without limit. The
 	// workaround ends a call on its second 401, whether for its request or for its login,
 	// with a *[iamhttp.StatusError]. If the request had no token because another call was
-	// logging in, the 401 does not count, up to ten times.
+	// logging in, the 401 does not count, up to ten times after the call's first 401.
 	//
 	// The workaround uses the goroutine's stack to find out which requests belong to the
 	// same call. It works only if the SDK sends all requests of a call in one goroutine,
@@ -23,21 +23,21 @@ type Options struct {
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call that got
 	// a 401 is waiting for it: the SDK starts another login, or waits for a lock that it
-	// already holds. The workaround ends the login, and thereby the call, with a
-	// *[iamhttp.StatusError] on the first such 401. It does so for every request of the
-	// login, because a login with an access key sends other requests before it asks for a
-	// token. In a login that runs in a separate goroutine, it does so only for the token
-	// request. If no call is waiting for the login, such as the first login, the SDK gets
-	// the 401 itself. As with EndlessLogin, the workaround uses the stack to find out
-	// whether a call is waiting.
+	// already holds. The workaround turns such a 401 into a *[iamhttp.StatusError], which
+	// ends the login, and thereby the call, unless the login can do without the response.
+	// It does so for every request of the login, because a login with an access key sends
+	// other requests before it asks for a token. In a login that runs in a separate
+	// goroutine, it does so only for the token request. If no call is waiting for the
+	// login, as with the first login, the SDK gets the 401 itself. As with EndlessLogin,
+	// the workaround uses the stack to find out whether a call is waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
 	// even a POST. If the request must not be sent twice, the workaround does not send it
 	// again: the SDK gets the first response once more, from memory, with at most 64 KiB
-	// of its body. The workaround recognizes a resend by the stack, as with EndlessLogin,
-	// but only if the SDK's functions call themselves: in a loop, a resend looks like a
-	// new call, and is sent.
+	// of its body. At most 1,000 responses are kept at a time. The workaround recognizes a
+	// resend by the stack, as with EndlessLogin, but only if the SDK's functions call
+	// themselves: in a loop, a resend looks like a new call, and is sent.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got
@@ -68,11 +68,11 @@ func (o Options) with(p Options) Options {
 }
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
-// After a 401, ProviderClient.Request calls itself without limit, under a lock that a
-// refused login also needs. The SDK resends a request 500 ms after a 502 or 504, and sets
-// Close on each request. To switch off the SDK's own retries on a 429, set both of the
-// following fields; if they are unset, the SDK sets them itself while other goroutines
-// may be reading them:
+// After every 401, ProviderClient.Request logs in, under a lock that a refused login also
+// needs, and calls itself, without limit. The SDK resends a request once, 500 ms after a
+// 502 or 504, and sets Close on each request. To switch off the SDK's own retries on a
+// 429, set both of the following fields; if they are unset, the SDK sets them itself
+// while other goroutines may be reading them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)

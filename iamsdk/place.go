@@ -27,15 +27,15 @@ func callers() stack {
 type relation uint8
 
 const (
-	apart   relation = iota // the function that made the earlier call has returned
+	apart   relation = iota // the call that sent the earlier request has returned
 	equal                   // both requests were sent from the same lines, in a loop of the SDK or of its caller
-	within                  // the SDK called itself to send the request, as the SDK does to resend
-	through                 // like within, but through other functions, as the SDK does to log in
+	within                  // the function that sent the earlier request called itself, as an SDK does to resend
+	through                 // like within, but through other functions, as an SDK does to log in
 )
 
 // to returns how a request with the stack now relates to an earlier one with the stack s.
 // The function in which the two stacks diverge sent the earlier request. If the later
-// stack contains this function again, the function has called itself, so the earlier call
+// stack contains this function again, the function has called itself, so its earlier call
 // has not returned. This holds wherever the SDK calls http.Client: in that function, in a
 // helper, or behind a wrapper.
 func (s stack) to(now stack) relation {

@@ -11,7 +11,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recent holds the latest failures of all clients. Most SDKs' errors do not contain the
+// recent holds the latest failures of all sessions. Most SDKs' errors do not contain the
 // response's header, and none contain the number of attempts. Wrap uses what the errors
 // do contain to find the failure here.
 var recent memory
@@ -27,7 +27,7 @@ const mostRemembered = 200
 
 type remembered struct {
 	*iamhttp.StatusError
-	method, url string // of the SDK's own request; the StatusError has those of the last redirect
+	method, url string // of the SDK's own request; after redirects, the StatusError has those of the last request
 	at          time.Time
 	logins      *logins // the logins of the client that got the response
 }

@@ -17,16 +17,18 @@ import (
 // but the SDK would then return that error instead of the one that its callers expect.
 type resends struct{ marks }
 
-// At most mostKept responses are kept, each with up to 64 KiB of its body. Responses
-// older than keptFor are removed when new ones are stored. While the maximum is reached,
-// further requests may be sent twice, as they are without Install.
+// At most mostKept responses are kept, each with up to 64 KiB of its body. If the maximum
+// is reached, those that are older than keptFor or have already answered a resend make
+// room. If there are none, a new response is not kept, so its request may be sent twice,
+// as without Install.
 const (
 	mostKept = 1000
 	keptFor  = 10 * time.Minute
 )
 
 // keep stores the response that e reports, for a resend of req. It does nothing if the
-// SDK does not resend req after this status, or if req may be sent twice.
+// SDK does not resend req after this status, if req may be sent twice, or if there is no
+// room.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
@@ -34,7 +36,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), answer: e}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.of) == mostKept { // make room, but keep the responses whose resend is still to come
+	if len(r.of) == mostKept { // make room, but keep recent responses that have not answered a resend
 		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent || k.at.Sub(old.at) > keptFor })
 	}
 	if len(r.of) < mostKept {

@@ -45,7 +45,7 @@ func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 					requests := service.Requests()[1:]
 					require.Len(t, requests, callers)
 					for i, r := range requests {
-						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "the first send of each call must reach the service at once, and not get a response from memory")
+						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "the first request of each call must reach the service at once, and not get a response from memory")
 					}
 				})
 			})
@@ -53,8 +53,8 @@ func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 	}
 }
 
-// asAnSDK sends a request n times. Like the SDKs, it calls itself to send the request
-// again.
+// asAnSDK calls send n times. Like an SDK that resends, it calls itself for each further
+// send.
 func asAnSDK(n int, send func(i int)) {
 	var call func(i int)
 	call = func(i int) {
@@ -111,7 +111,7 @@ func TestAResendIsRecognizedByTheStackAndTheURL(t *testing.T) {
 						if resends {
 							asAnSDK(2, post)
 							want = tt.want
-						} else { // two calls by the same program
+						} else { // two separate calls by the same program
 							post(0)
 							post(1)
 						}
@@ -125,10 +125,10 @@ func TestAResendIsRecognizedByTheStackAndTheURL(t *testing.T) {
 
 func TestAPOSTIsSentOnceHoweverItsResponseIsRead(t *testing.T) {
 	for name, read := range map[string]func(*http.Response){
-		"closed at once":      func(r *http.Response) { r.Body.Close() },
-		"read and closed":     func(r *http.Response) { _, _ = io.ReadAll(r.Body); r.Body.Close() },
-		"read but not closed": func(r *http.Response) { _, _ = io.ReadAll(r.Body) },
-		"neither":             func(*http.Response) {},
+		"closed at once":          func(r *http.Response) { r.Body.Close() },
+		"read and closed":         func(r *http.Response) { _, _ = io.ReadAll(r.Body); r.Body.Close() },
+		"read but not closed":     func(r *http.Response) { _, _ = io.ReadAll(r.Body) },
+		"neither read nor closed": func(*http.Response) {},
 	} {
 		for _, takes := range []time.Duration{0, 3 * time.Second, 5 * time.Minute} {
 			synctest.Test(t, func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestAtMost1000ResponsesAreKeptAtATime(t *testing.T) {
 	})
 }
 
-func TestResponsesThatAreNotResentAreKeptForTenMinutes(t *testing.T) {
+func TestResponsesOlderThanTenMinutesMakeRoomForNewOnes(t *testing.T) {
 	const most = 1000
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()

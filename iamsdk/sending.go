@@ -9,14 +9,14 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A sending is a request that a session is sending, and the context of that request. One
-// allocation holds both.
+// A sending is a request that a session, or a loop without a session, is sending, and the
+// context of that request. One allocation holds both.
 type sending struct {
 	context.Context
 	request http.Request
 	login   *iamhttp.Recorder    // records the failures of a login; nil for any other request
-	done    bool                 // whether the session passes the request to its Transport itself
-	in      atomic.Pointer[loop] // the loop that the request has passed; nil if none
+	done    bool                 // whether the session passes the request directly to its Transport
+	in      atomic.Pointer[loop] // the innermost loop that the request is passing through; nil if none
 }
 
 type sendingKey struct{}
@@ -44,10 +44,10 @@ func (s *sending) sends(req *http.Request) bool {
 // errLocked ends the context of a login. See [sending.isLocked].
 var errLocked = errors.New("iamsdk: the account is locked, so the login must not be sent again")
 
-// isLocked reports whether the response to a login says that the account is locked. The
-// login must then not be retried, not even after a 429, because each attempt may prolong
-// the lock. The Transport does not know this rule, so the sending's context ends, which
-// ends the Transport's wait.
+// isLocked reports whether the account is locked, according to the latest response to a
+// login, and the Transport would nevertheless retry. The login must not be retried,
+// because each attempt may prolong the lock. The Transport does not know this rule, so the
+// sending's context ends, which ends the Transport's wait.
 func (s *sending) isLocked() bool {
 	if s.login == nil {
 		return false
@@ -66,7 +66,7 @@ func (s *sending) Done() <-chan struct{} {
 	return s.Context.Done()
 }
 
-// Err returns why the context has ended.
+// Err returns why the context has ended, or nil if it has not.
 func (s *sending) Err() error {
 	if s.isLocked() {
 		return errLocked

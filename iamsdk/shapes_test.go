@@ -24,10 +24,10 @@ type shape struct {
 	wrapper   bool // the SDK resends through the function that its callers call
 	retry     bool // the SDK resends through a function of its own
 	loop      bool // the SDK resends in a loop
-	goroutine bool // a login has a goroutine of its own
+	goroutine bool // each login after a 401 has a goroutine of its own
 	lockless  bool // the SDK has no lock, so it also logs in again after a login's own 401
-	deep      int  // number of functions between a call and its login
-	inline    bool // the function that sends also logs in
+	deep      int  // number of extra stack frames between a call and its login
+	inline    bool // the SDK logs in through a function that the compiler inlines into the one that sends
 }
 
 var shapes = map[string]shape{
@@ -53,7 +53,7 @@ var shapes = map[string]shape{
 type shapedSDK struct {
 	shape
 	client http.Client
-	mu     sync.Mutex // guards the fields below
+	mu     sync.Mutex // guards token, busy and logins
 	token  string
 	busy   bool // whether a call is logging in
 	logins int
@@ -180,19 +180,19 @@ func (s *shapedSDK) LogIn() error {
 func TestACallEndsHoweverItsSDKIsDividedIntoFunctions(t *testing.T) {
 	no := iamtest.Keystone(401, "No.")
 	for name, shape := range shapes {
-		for options, o := range map[string]iamsdk.Options{"both options": iamsdk.GopherTelekomCloud(), "EndlessLogin": {EndlessLogin: true}} {
+		for options, o := range map[string]iamsdk.Options{"GopherTelekomCloud": iamsdk.GopherTelekomCloud(), "EndlessLogin": {EndlessLogin: true}} {
 			for situation, tt := range map[string]struct {
 				set    func(*account)
 				logins int // number of logins in the call
 				ok     bool
 			}{
-				"the token expired":                {func(a *account) { a.expire() }, 1, true},
-				"each request gets a 401":          {func(a *account) { a.On("GET /v3/groups", no) }, 1, false},
-				"the login is refused":             {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", locked) }, 1, false},
-				"the login returns no token":       {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}) }, 1, false},
-				"the login gets a 500":             {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Page(500)) }, 1, false},
-				"the login gets no response":       {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Answer{Fault: iamtest.Reset}) }, 1, false},
-				"the token expires after the call": {func(*account) {}, 0, true},
+				"the token expired":          {func(a *account) { a.expire() }, 1, true},
+				"each GET gets a 401":        {func(a *account) { a.On("GET /v3/groups", no) }, 1, false},
+				"the login is refused":       {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", locked) }, 1, false},
+				"the login returns no token": {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}) }, 1, false},
+				"the login gets a 500":       {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Page(500)) }, 1, false},
+				"the login gets no response": {func(a *account) { a.expire(); a.On("POST /v3/auth/tokens", iamtest.Answer{Fault: iamtest.Reset}) }, 1, false},
+				"the token is valid":         {func(*account) {}, 0, true},
 			} {
 				if situation == "the login is refused" && !o.LoginHangs && !shape.lockless {
 					continue // this SDK needs LoginHangs
@@ -231,13 +231,13 @@ func TestACallEndsHoweverItsSDKIsDividedIntoFunctions(t *testing.T) {
 	}
 }
 
-func TestARefusedFirstLoginEndsHoweverItsSDKIsDividedIntoFunctions(t *testing.T) {
+func TestARefusedFirstLoginEndsHoweverAnSDKWithoutALockIsDividedIntoFunctions(t *testing.T) {
 	for name, shape := range shapes {
 		if !shape.lockless {
 			continue
 		}
 		for _, o := range []iamsdk.Options{{EndlessLogin: true}, {LoginHangs: true}, iamsdk.GopherTelekomCloud()} {
-			t.Run(fmt.Sprint(name, ", ", o.EndlessLogin, o.LoginHangs), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, EndlessLogin %t, LoginHangs %t", name, o.EndlessLogin, o.LoginHangs), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var service iamtest.Server
 					service.On("/", locked)

@@ -15,11 +15,11 @@ import (
 )
 
 // A standIn uses its http.Client and handles status codes as the SDKs of the gophercloud
-// family do: the client is a struct value, errors are values without a header, and the
-// SDK logs in again in the middle of a call, under a lock.
+// family do: the client is a struct value, a failing response becomes an error value
+// without the header, and the SDK logs in again in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
-	Context    context.Context // the client's context in golangsdk; nil in the other SDKs
+	Context    context.Context // the client's context for the kind golangsdk; nil for the others
 
 	// The SDK's own settings for retries on a 429: either a counter and a delay, or a
 	// function. The counter lasts as long as the client, and no lock guards it.
@@ -31,9 +31,9 @@ type standIn struct {
 	asks   func() error // what the SDK does before it logs in; may be nil
 	steps  []string     // the requests of a login; nil means a single POST. A step that begins with "try" may fail
 	token  atomic.Pointer[string]
-	renews atomic.Bool   // whether the SDK can log in again: true after its first login
-	lock   chan struct{} // a lock that is held while the SDK is logging in
-	again  atomic.Bool   // whether the SDK is logging in
+	renews atomic.Bool   // whether the SDK can log in again: true once a login has returned a token
+	lock   chan struct{} // a lock that is held while the SDK is logging in again
+	again  atomic.Bool   // whether the SDK is logging in again
 	logins atomic.Int32
 }
 
@@ -51,8 +51,8 @@ type habits struct {
 type kind struct {
 	name    string
 	habits  habits
-	usual   func(*standIn) // sets the SDK's own retries to their defaults
-	advised func(*standIn) // applies the settings that are needed besides Install to switch off the SDK's own retries
+	usual   func(*standIn) // sets the fields for the context and the SDK's own retries to the SDK's defaults
+	advised func(*standIn) // sets these fields as Install needs them: with the SDK's own retries switched off
 	options iamsdk.Options
 }
 
@@ -101,7 +101,7 @@ var (
 )
 
 // unexpected is the error for a response with an unexpected status. Like the errors of
-// the real SDKs, it does not keep the header.
+// most real SDKs, it does not keep the header.
 type unexpected struct {
 	URL, Method string
 	Expected    []int
@@ -125,7 +125,7 @@ type (
 )
 
 // Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not
-// contain the reason why the login failed. The two types differ only in their names.
+// contain the reason why the login failed. The types differ only in their names and texts.
 type (
 	ErrUnableToReauthenticate     struct{ ErrOriginal error }
 	ErrErrorAfterReauthentication struct{ ErrOriginal error }
@@ -150,7 +150,7 @@ func (s *standIn) Request(method, path, body string) (*http.Response, error) {
 	return s.send(method, path, body, new(call))
 }
 
-// LogIn logs in for the first time.
+// LogIn logs in at the program's request, not because of a 401.
 func (s *standIn) LogIn() error { return s.logIn() }
 
 func (s *standIn) logIn() error {
@@ -271,7 +271,8 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	return nil, e
 }
 
-// logInAgain renews the token under the lock, unless another caller has renewed it.
+// logInAgain renews the token under the lock, unless it sees that another caller has done
+// so. If used is empty, only an endless SDK can see that.
 func (s *standIn) logInAgain(used string) error {
 	select {
 	case s.lock <- struct{}{}:
@@ -290,8 +291,8 @@ func (s *standIn) logInAgain(used string) error {
 	return s.logIn()
 }
 
-// signing is a provider's RoundTripper. It signs each attempt, and resends a request that
-// got no response, whatever the method.
+// signing is a provider's RoundTripper. It signs each request that it is given, and
+// resends one that got no response, whatever the method, with the same signature.
 type signing struct {
 	Rt         http.RoundTripper
 	MaxRetries int

@@ -9,18 +9,20 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// An unanswered keeps a RoundTripper from resending requests that got no response. A
-// floor below that RoundTripper turns the connection's error into a response, which the
-// RoundTripper passes on. The unanswered above the RoundTripper turns that response back
-// into the error. This way, the caller gets the original error; the RoundTripper alone
-// would keep only the error's text.
+// An unanswered keeps a RoundTripper from resending requests that got no response. Unless
+// all is set, requests without a body that may be sent twice are exempt. A floor below
+// that RoundTripper turns the connection's error into a response, which the RoundTripper
+// usually passes on. The unanswered above the RoundTripper turns that response back into
+// the error. This way, the caller gets the original error; the RoundTripper alone might
+// keep only the error's text.
 type unanswered struct {
-	sends http.RoundTripper // the RoundTripper that would resend
+	sends http.RoundTripper // the RoundTripper that would resend, or one above it
 	all   bool              // whether to prevent even the resends of requests that may be sent twice
 }
 
 // protect puts an unanswered and a floor around the RoundTripper below t, and around those
-// below Transports further down. It does nothing if it cannot find where a floor belongs.
+// below Transports further down. It does nothing if t.Base is nil or already protected, or
+// if it cannot find where a floor belongs.
 func protect(t *iamhttp.Transport, depth int) {
 	switch t.Base.(type) {
 	case *unanswered, nil:
@@ -32,11 +34,12 @@ func protect(t *iamhttp.Transport, depth int) {
 	}
 }
 
-// lay puts a floor below the lowest RoundTripper inside rt that has an exported field for
-// the next one, and returns rt, or a copy of it if rt is a struct value. It reports
-// whether it found such a field, or a RoundTripper that needs no floor. A Transport needs
-// none, because it does not resend, and with a floor its OnFailure would report a
-// response that never arrived.
+// lay puts a floor below the lowest RoundTripper inside rt whose exported field for the
+// next one can hold a floor, and returns rt or, if a struct value has to change, a copy.
+// It reports whether it found such a field, or a RoundTripper that needs no floor. A
+// Transport needs none, because it resends unanswered requests only as its
+// RetryConnectionErrors allows, and with a floor its OnFailure would report a response
+// that never arrived.
 func lay(rt http.RoundTripper, depth int) (_ http.RoundTripper, found bool) {
 	switch w := rt.(type) {
 	case *floor, *unanswered, *session:
@@ -123,7 +126,7 @@ func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok || !once.is(req) {
 		return f.base.RoundTrip(req)
 	}
-	if failed := once.failed.Load(); failed != nil { // the RoundTripper is resending, because it mistook the 503 made below for one from the service
+	if failed := once.failed.Load(); failed != nil { // the RoundTripper is resending, because it mistook this floor's 503 for one from the service
 		if req.Body != nil {
 			req.Body.Close()
 		}

@@ -10,27 +10,27 @@ import (
 )
 
 // Wrap adds iamhttp's typed error to an error that the SDK returned. The typed error is
-// the *[iamhttp.StatusError] of the response that caused the SDK's error. errors.Is and
-// errors.As find both errors, and search the SDK's first, unless that might panic or
-// hang. The error text remains the SDK's. Wrap returns err unchanged if it is nil, was
-// not caused by a failing response, already holds a *StatusError or a
+// usually the *[iamhttp.StatusError] of the response that caused the SDK's error.
+// errors.Is and errors.As find both errors, and search the SDK's first, unless that might
+// panic or hang. The error text remains the SDK's. Wrap returns err unchanged if it is
+// nil, was not caused by a failing response, already holds a *StatusError or a
 // *[iamhttp.NotSentError], or is of an unknown form.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
-// is called. If the SDK failed to log in again, Wrap also looks at the fields ErrOriginal
-// and ErrReauth. In that case, the typed error comes from the login: a *StatusError or,
-// if the gate refused the login, a *NotSentError. If the login got no response, the typed
-// error is the *StatusError of the 401 that led to the login. If the SDK's error has no
-// ErrReauth, Wrap uses the latest login that failed after the 401. In that case, call
-// Wrap at once, because a later login, possibly by another caller, may succeed or may
-// fail for another reason.
+// is called. If the SDK's error is about logging in again, Wrap also looks at the fields
+// ErrOriginal and ErrReauth. If the login failed, the typed error comes from the login: a
+// *StatusError or, if the gate refused the login, a *NotSentError. If the login got no
+// response, the typed error is the *StatusError of the 401 that led to the login. If the
+// SDK's error has no ErrReauth, Wrap uses the latest login, if it failed after the 401. In
+// that case, call Wrap at once, because a later login, possibly by another caller, may
+// succeed or may fail for another reason.
 //
 // If the response is among the last 200 failed responses of all clients that were set up
 // with [Install], the typed error is complete: it has the header, the request ID,
-// Attempts and Stop. If several of these responses have the same method, URL, status and
-// body, Wrap uses the latest one, which may belong to another caller. For any other
-// response, the typed error is built from the fields of the SDK's error. Wrap is safe for
-// concurrent use.
+// Attempts and, unless the Transport expected the status code, Stop. If several of these
+// responses have the same method, URL, status and body, Wrap uses the latest one, which
+// may belong to another caller. For any other response, the typed error is built from the
+// fields of the SDK's error. Wrap is safe for concurrent use.
 func Wrap(err error) error {
 	has, s := search{left: mostErrors}, search{left: mostErrors, deduces: true}
 	if has.typed(err) != nil {
@@ -64,8 +64,8 @@ func isTyped(err error) bool {
 	return s.typed(err) != nil
 }
 
-// mostErrors is the maximum number of nested errors that Wrap looks at. Without this
-// limit, Wrap might never return, because an error may hold itself.
+// mostErrors is the maximum number of errors that a search looks at. Without this limit,
+// Wrap might never return, because an error may hold itself.
 const mostErrors = 20_000
 
 // A search looks for an iamhttp error in another error. A method of that error may panic,
@@ -152,7 +152,7 @@ func (s *search) unwrap(err error) (errs []error) {
 	return nil
 }
 
-// explain returns the iamhttp error that explains an error by its fields, or nil.
+// explain returns the iamhttp error that it deduces from err's fields, or nil.
 func (s *search) explain(err error) error {
 	v := indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct {
@@ -164,8 +164,9 @@ func (s *search) explain(err error) error {
 	return s.ofLogin(v)
 }
 
-// indirect returns what v points to, or holds as an interface. It returns the zero Value
-// if that is nil, or if it takes too many steps, because a pointer may point to itself.
+// indirect follows pointers and interfaces, starting at v, and returns the value that they
+// lead to. It returns the zero Value if one is nil, or if there are too many, because a
+// pointer may point to itself.
 func indirect(v reflect.Value) reflect.Value {
 	for range 10 {
 		if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
@@ -176,9 +177,9 @@ func indirect(v reflect.Value) reflect.Value {
 	return reflect.Value{}
 }
 
-// ofAnswer returns the failure behind an SDK's error that was caused by a response. If
-// the failure is still remembered, the result includes the time of the failure and the
-// client's logins. For any other error, ofAnswer returns nil.
+// ofAnswer returns the failure behind an SDK's error that was caused by a response, or nil
+// for any other error. If the failure is still remembered, the result includes the time
+// of the failure and the client's logins.
 func ofAnswer(v reflect.Value) *remembered { return ofEmbedded(v, 10) }
 
 // ofEmbedded does the work of ofAnswer. It looks at no more than depth levels of embedded
@@ -188,7 +189,7 @@ func ofEmbedded(v reflect.Value, depth int) *remembered {
 		return r
 	}
 	// An outer field may hide a field of an embedded error, or there may be two embedded
-	// structs with equal fields.
+	// structs with fields of the same name.
 	for i := range v.NumField() {
 		if !v.Type().Field(i).Anonymous {
 			continue
@@ -208,8 +209,8 @@ func ofFields(v reflect.Value) *remembered {
 		body.Kind() != reflect.Slice || body.Type().Elem().Kind() != reflect.Uint8 {
 		return nil
 	}
-	// For any other code, the SDK made the error itself, or the response was a success
-	// that the SDK did not expect.
+	// Below 400, the SDK made the error itself, or did not expect a response that reports
+	// no failure. Above 599, there are no status codes.
 	if n := code.Int(); n < 400 || n > 599 {
 		return nil
 	}

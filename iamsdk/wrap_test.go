@@ -31,8 +31,8 @@ type withHeader struct {
 
 func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
 
-// These errors resemble an SDK's errors, but do not have the fields that Wrap needs, or
-// panic.
+// These errors resemble an SDK's errors, but lack the fields that Wrap needs, or only
+// embed or wrap an error that may have them, or panic.
 type (
 	wrongTypes struct {
 		URL    *url.URL
@@ -51,7 +51,7 @@ type (
 	hidden struct { // the error is in a field that reflection must not read
 		errOriginal error
 	}
-	embedsPointer struct{ *unexpected } // the pointer is nil
+	embedsPointer struct{ *unexpected } // the pointer may be nil
 	embedsError   struct{ error }
 	unwrapsMany   []error
 	panics        struct{}
@@ -67,8 +67,8 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// These errors hold an SDK's error in ways that hide it from simple reflection or from
-// errors.As.
+// Wrap must find the failure in these errors, although simple reflection would miss it,
+// or errors.As would panic or hang.
 type (
 	ownURL struct { // hides the URL field of the embedded error
 		unexpected
@@ -128,11 +128,11 @@ func TestWrapAddsTheTypedErrorToAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 		"a wrapped value":                                fmt.Errorf("x: %w", answer),
 		"a pointer that is wrapped twice":                fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
 		"a value joined with another error":              errors.Join(errors.New("plain"), default404{answer}),
-		"an error with a ResponseHeader":                 withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
+		"an error with a nil ResponseHeader":             withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
 		"an error after a login":                         &ErrErrorAfterReauthentication{answer},
 		"an error after two logins":                      &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
 		"the last of many joined errors":                 errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 500), answer)...),
-		"an error after a login, as a value":             valueReceiver{&ErrErrorAfterReauthentication{answer}},
+		"an error after a login, wrapped in a value":     valueReceiver{&ErrErrorAfterReauthentication{answer}},
 		"a failed login with a nil ErrReauth":            &unableToLogIn{ErrOriginal: answer},
 		"a failed login without a field ErrReauth":       &ErrUnableToReauthenticate{answer},
 		"a failed login whose ErrReauth has no response": &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
@@ -161,7 +161,7 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 	for name, err := range map[string]error{
 		"an embedded error whose URL is hidden":               ownURL{unexpected: answer},
 		"an embedded error whose URL is ambiguous":            twoURLs{Place{}, answer},
-		"a pointer to an embedded error":                      &embedsPointer{&answer},
+		"an embedded pointer to an error":                     &embedsPointer{&answer},
 		"an embedded error interface":                         embedsError{answer},
 		"an embedded error interface with a pointer":          &embedsError{&answer},
 		"fields of named types":                               namedFields{answer.URL, "GET", 404, answer.Body},
@@ -177,7 +177,7 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 		"ErrOriginal next to an embedded nil pointer":         &unableToLogIn{answer, embedsPointer{}},
 		"ErrOriginal next to an Unwrap that panics":           &unableToLogIn{answer, panics{}},
 		"ErrOriginal next to an error that unwraps to itself": &unableToLogIn{answer, &selfUnwrap{}},
-		"the last of 10,000 joined errors":                    errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
+		"after 10,000 joined errors":                          errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrapped := iamsdk.Wrap(err)
@@ -265,7 +265,7 @@ func TestWrapReturnsErrorsWithoutAResponseUnchanged(t *testing.T) {
 	other := &ringOf{ErrOriginal: &ringOf{}}
 	other.ErrReauth = unwrapsMany{other.ErrOriginal, other.ErrOriginal}
 	other.ErrOriginal.(*ringOf).ErrOriginal, other.ErrOriginal.(*ringOf).ErrReauth = other, other
-	many := unwrapsMany{} // 40 levels, each of which doubles the number of errors: 2 to the power of 40 in all
+	many := unwrapsMany{} // 40 levels, each of which doubles the number of errors: 2 to the power of 40 on the innermost level
 	for range 40 {
 		next := &ringOf{many, many}
 		many = unwrapsMany{next}

@@ -13,26 +13,27 @@ import (
 	"time"
 )
 
-// An Answer is a response from the service, or a [Fault] instead of one. The zero value
-// is a 200 without a body. An Answer is also an [http.Handler], so you can register it
-// in a ServeMux or call its ServeHTTP from your own handler.
+// An Answer is a response from the service, or a [Fault] instead of all or part of
+// one. The zero value is a 200 without a body. An Answer is also an [http.Handler], so you
+// can register it in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if they are not set
+	Header http.Header // if they are not set, Content-Length, Date and Content-Type are added as by net/http's server, except that JSON gets application/json
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
 }
 
-// A Fault keeps an [Answer] from arriving as a complete response. If the Answer's Status
-// is 0, nothing arrives. Otherwise the Answer's Header and Body arrive, and the fault
-// happens before the end of the body. The zero value means no fault.
+// A Fault takes the place of the end of an [Answer]. If the Answer's Status is 0, nothing
+// arrives. Otherwise the Answer's Header and Body arrive before the fault, so the client
+// does not notice the fault if it can tell that the response is complete, for example
+// from a Content-Length. The zero value means no fault.
 type Fault uint8
 
 // The faults of an [Answer].
 const (
 	Stall Fault = iota + 1 // the server sends nothing more, and waits until the client disconnects
-	Reset                  // the connection breaks: the client gets a reset or, within the body, an unexpected EOF
+	Reset                  // the connection breaks: over plain TCP and in memory, the client gets a reset or, within the body, an unexpected EOF
 )
 
 // With returns a copy of the Answer with the header field set to value.
@@ -44,10 +45,10 @@ func (a Answer) With(name, value string) Answer {
 	return a
 }
 
-// ServeHTTP sends the Answer once the whole request has arrived.
+// ServeHTTP waits until the whole request has arrived, and for Delay, then sends the Answer.
 func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// net/http does not notice that a client has disconnected until the whole body of
-	// the request has been read.
+	// With HTTP/1.1, net/http does not notice that a client has disconnected until the
+	// whole body of the request has been read.
 	_, _ = io.Copy(io.Discard, r.Body)
 	select {
 	case <-r.Context().Done():
@@ -132,9 +133,9 @@ func Gateway(status int, code, message string) Answer {
 }
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
-// retryAfter is zero, the response has no Retry-After, because many gateways do not send
-// one. The response does not state a limit, so without Retry-After, the client's Backoff
-// decides when to retry.
+// retryAfter is not positive, the response has no Retry-After, because many gateways do
+// not send one. The response does not state a limit, so without Retry-After, the client's
+// Backoff decides when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -238,7 +239,8 @@ func Page(status int) Answer {
 	return a
 }
 
-// refusal is the body of a failure that does not come from Keystone.
+// refusal is the body of a failure from the gateway, or from an API that is not part of
+// Keystone.
 type refusal struct {
 	Message   string `json:"error_msg"`
 	Code      string `json:"error_code"`

@@ -19,7 +19,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// show sends a GET and prints the status, the body and any error.
+// show sends a GET and prints the response's status and body and the error from reading
+// it, or only an error if there is no response.
 func show(c *http.Client, url string) {
 	resp, err := c.Get(url)
 	if err != nil {

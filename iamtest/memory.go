@@ -35,11 +35,11 @@ var errCanceled = errors.New("net/http: request canceled")
 //
 // The client sees what it would see with http.Transport and HTTP/1.1: for example, a body
 // that is shorter than its Content-Length ends with io.ErrUnexpectedEOF, and a gzip body
-// is inflated if the request has no Accept-Encoding. There are four differences. The
-// handler does not see the header fields that http.Transport adds, such as User-Agent. A
-// 101 does not switch protocols. Informational responses (103) do not reach an
-// httptrace.ClientTrace. A panic in the handler, other than http.ErrAbortHandler, is not
-// recovered.
+// is inflated if the request has neither Accept-Encoding nor Range. The main differences
+// are these. The handler does not see the header fields that http.Transport adds, such as
+// User-Agent. A 101 does not switch protocols. Informational responses (103) do not reach
+// an httptrace.ClientTrace. A panic in the handler, other than http.ErrAbortHandler, is
+// not recovered.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := check(req); err != nil {
 		if req.Body != nil {
@@ -102,8 +102,8 @@ func ended(req *http.Request) error {
 	}
 }
 
-// check returns the error with which http.Transport rejects an invalid request, or nil
-// for a valid one.
+// check returns the error with which http.Transport rejects a request that has no URL or
+// header, or an invalid method or header field. For any other request, it returns nil.
 func check(req *http.Request) error {
 	switch {
 	case req.URL == nil:
@@ -149,8 +149,8 @@ func incoming(r *http.Request, body []byte) *http.Request {
 
 // An exchange connects a client and a handler for one request and its response. The
 // handler uses the exchange as its ResponseWriter, and the client reads the response's
-// body from it. Data is buffered until the client reads it, so that a handler never waits
-// for a client.
+// body from it. Data is buffered until the client reads it, so that a Write never waits
+// for the client.
 type exchange struct {
 	req    *http.Request
 	header http.Header // the header that the handler changes
@@ -172,7 +172,7 @@ type exchange struct {
 }
 
 // maxBuffered is how many bytes net/http's server buffers before it sends a response's
-// header. If the handler has not returned by then, the length is unknown.
+// header. If the handler writes more, the server does not add a Content-Length.
 const maxBuffered = 2048
 
 func (x *exchange) serve(h http.Handler, r *http.Request) {
@@ -192,8 +192,8 @@ func (x *exchange) serve(h http.Handler, r *http.Request) {
 
 func (x *exchange) Header() http.Header { return x.header }
 
-// WriteHeader sets the status. The header is sent by Flush, by a long Write, or when the
-// handler returns.
+// WriteHeader sets the status. The header is sent by Flush, by the Write that exceeds
+// maxBuffered, or when the handler returns.
 func (x *exchange) WriteHeader(status int) {
 	if status < 100 || status > 999 {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http does
@@ -243,8 +243,8 @@ func (x *exchange) Flush() {
 	x.begin(-1)
 }
 
-// begin sends the header, unless it has already been sent. length is the Content-Length
-// that net/http would set, or -1 if it would not set one.
+// begin sends the header, unless it has already been sent. length is the length of the
+// body if the handler has returned, and otherwise -1.
 func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return

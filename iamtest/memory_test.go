@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// seen describes everything that a client can see in a response, except the Date.
+// seen describes what a client gets: the response, except its Date, or an error.
 func seen(t *testing.T, base http.RoundTripper, method, url string, header http.Header) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)

@@ -19,7 +19,8 @@
 //
 // A [Server] is an [http.RoundTripper], for tests in memory: under testing/synctest,
 // waits are instantaneous. A Server is also an [http.Handler], for tests that need a
-// socket, with httptest.NewServer for example. The responses are the same either way.
+// socket, with httptest.NewServer for example. The responses are the same either way,
+// except for the differences that [Server.RoundTrip] lists.
 package iamtest
 
 import (
@@ -50,7 +51,7 @@ type Server struct {
 	// is nil, the responses are as described for Server.
 	Handler http.Handler
 
-	// Limit is the maximum number of requests in any Window. Requests above the limit
+	// Limit is the maximum number of requests accepted in any Window. Requests above it
 	// get a [Throttled] response, whose Retry-After is the time until the next request
 	// is accepted, rounded up to seconds. If the Window is a whole number of seconds,
 	// the body also states the limit, as in [ThrottledGateway]. A throttled request
@@ -63,7 +64,7 @@ type Server struct {
 	Window time.Duration
 
 	// Keys returns the secret key that belongs to an access key and its security token
-	// (empty for a permanent key), and false if there is no such key. If Keys is set, a
+	// (empty for a permanent key), or false if there is no such key. If Keys is set, a
 	// request needs a valid signature (AK/SK) whose time is within 15 minutes of the
 	// Server's or, if it is not signed, an X-Auth-Token with any value. Otherwise the
 	// response is the gateway's 401 for a missing or wrong signature, an unknown key, or
@@ -105,10 +106,10 @@ func (s *Server) Next(answers ...Answer) {
 }
 
 // On makes the Server respond to requests that match a pattern of [http.ServeMux], such
-// as "GET /v3/users/{id}", with these answers in order; the last one is then used for
-// all later requests. Without answers, the response is a 200 without a body. A second
-// call for the same pattern replaces the first. On panics if the pattern is invalid or
-// conflicts with another pattern.
+// as "GET /v3/users/{id}", with these answers in order; the last one is then used for all
+// later requests. Without answers, the response is a 200 without a body. A later call for
+// the same pattern replaces its answers. On panics if the pattern is invalid or conflicts
+// with another pattern.
 func (s *Server) On(pattern string, answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

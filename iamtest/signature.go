@@ -83,8 +83,9 @@ type checked struct {
 	body   string
 }
 
-// signatures returns all valid signatures of the request; a scoped POST without a body
-// has two. It returns nil if the algorithm or the credential is invalid.
+// signatures returns all valid signatures of the request; a scoped POST with a query but
+// without a body has two. It returns nil if the algorithm is unknown, or if the
+// credential's scope does not fit the algorithm or the date.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// key is the only key for which the function knows returns true.
+// key is the only valid key; the function knows returns its secret key.
 var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
 
 func knows(accessKey, securityToken string) (string, bool) {
@@ -37,8 +37,8 @@ func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 		"an X-Auth-Token with any value":    {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
 		"a signature that is too old":       {key, 15*time.Minute + time.Second, nil, "signature expired, signature time:19991231T234459Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
 		"a signature that is too far ahead": {key, -16 * time.Minute, nil, "signature expired, signature time:20000101T001600Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
-		"a wrong key":                       {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"an unknown key":                    {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"a wrong secret key":                {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"an unknown access key":             {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
 		"an unknown security token":         {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
 		"the path was changed":              {key, 0, func(r *http.Request) { r.URL.Path += "s" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the query was changed":             {key, 0, func(r *http.Request) { r.URL.RawQuery = "a=1" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},

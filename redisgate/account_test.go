@@ -23,7 +23,7 @@ type account struct {
 	trip       time.Duration // how long a request takes; only set in virtual time
 	tokens     float64
 	at         time.Time
-	closed     time.Time     // when the latest Retry-After ends
+	closed     time.Time     // when the Retry-After of the latest pause's first 429 ends
 	counter    *counter      // nil: the account is a token bucket
 	stated     gate.Limit    // the limit stated with each 429; zero: no limit is stated
 	news       time.Duration // how long a process may take to learn of a Retry-After
@@ -98,7 +98,8 @@ func (a *account) counts() (sent, accepted, early int) {
 	return a.sent, a.accepted, a.early
 }
 
-// call makes one call through a gate, and retries it until it is accepted.
+// call makes one call through a gate, and retries it until it is accepted or the gate
+// refuses it.
 func call(ctx context.Context, g gate.Gate, key string, a *account) error {
 	for resend := 0; ; resend++ {
 		r := gate.Request{Key: key, Resend: resend}

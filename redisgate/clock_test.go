@@ -59,7 +59,7 @@ func (s *clockedServer) set(off time.Duration) {
 	s.shows(off)
 }
 
-// now returns the server's time in ms.
+// now returns the server's time in ms, rounded down to a second.
 func (s *clockedServer) now() int64 {
 	s.t.Helper()
 	seconds, err := strconv.ParseInt(s.ask("time").([]any)[0].(string), 10, 64)
@@ -68,7 +68,8 @@ func (s *clockedServer) now() int64 {
 }
 
 // pause returns how long the account is paused, as seen by a process that starts now. On
-// a busy machine, New may return before the process has read the accounts.
+// a busy machine, New may return before the process has read the accounts, so pause reads
+// them again.
 func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
@@ -82,8 +83,8 @@ func (s *clockedServer) pause(key string) time.Duration {
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
 }
 
-// anHourOff runs a test twice: with the clock an hour ahead, and with the clock an hour
-// behind.
+// anHourOff runs a test twice: for a clock that is an hour ahead, and for one that is an
+// hour behind.
 func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"clock an hour ahead": time.Hour, "clock an hour behind": -time.Hour} {
@@ -157,7 +158,7 @@ func TestLeaderRestoresThePauseAfterTheServersClockIsSet(t *testing.T) {
 	})
 }
 
-func TestPauseWithoutProcessesEndsWhenTheServersClockIsSetBack(t *testing.T) {
+func TestPauseWithoutProcessesStillEndsInTimeAfterTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	first, _ := newGate(t, s.addr())
@@ -168,7 +169,7 @@ func TestPauseWithoutProcessesEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	require.Eventually(t, func() bool { return s.pause("k") == 0 }, soon, 100*time.Millisecond)
 }
 
-func TestDeadLeadersLeaseEndsWhenTheServersClockIsSetBack(t *testing.T) {
+func TestDeadLeadersLeaseStillEndsInTimeAfterTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	gates, _ := newGates(t, s.addr(), 3)
@@ -198,6 +199,6 @@ func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) 
 	_, err := late.join(false, "0")
 	require.NoError(t, err)
 	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
-	assert.Zero(t, ahead, "some processes have a sign of life in the future, so they would still be counted an hour after they ended")
+	assert.Zero(t, ahead, "some processes have a sign of life in the future, so they would be counted for another hour after they ended")
 	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// The request for the lease is still on its way when Close is called. Each command uses
-// its own connection, so the request could reach the server after the commands that
-// Close sends.
+// The request for the lease is still on its way when Close is called. Commands that run
+// at the same time use different connections, so the request could reach the server after
+// the commands that Close sends.
 func TestCloseGivesBackALeaseThatIsStillBeingRequested(t *testing.T) {
 	for name, held := range map[string]time.Duration{"lease being renewed": renewLease, "lease being claimed": 0} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// neededCommands returns the commands that README.md says the gate's user needs.
+// neededCommands returns the commands that the gate's Redis user needs, according to
+// README.md.
 func neededCommands(t *testing.T) (commands []string) {
 	t.Helper()
 	readme, err := os.ReadFile("README.md")
@@ -30,8 +31,8 @@ func neededCommands(t *testing.T) (commands []string) {
 	return commands
 }
 
-// The gate's user may run only the commands that README.md lists, and may use only the
-// names of this fleet: every key and every channel begins with the namespace and the
+// The gate's Redis user may run only the commands that README.md lists, and may use only
+// the names of this fleet: every key and every channel begins with the namespace and the
 // seam number.
 func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()

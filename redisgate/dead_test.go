@@ -24,10 +24,10 @@ func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 		"dead connection that carries a renewal": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return isRenewal(b, leader) }
 		},
-		"dead connection that carries turns": func(leader, _ *Gate) func([]byte) bool {
+		"dead connection that carries turns or a reply": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, turns) && bytes.Contains(b, []byte(leader.id)) }
 		},
-		"dead connection that carries a question": func(_, other *Gate) func([]byte) bool {
+		"dead connection that carries a report": func(_, other *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, []byte(`"f":"`+other.id)) }
 		},
 	} {
@@ -94,7 +94,7 @@ func TestLeaderWhoseLeaseHasEndedDoesNotReply(t *testing.T) {
 	})
 }
 
-// The gate does not wait for a command that gets no reply, but the command keeps
+// The gate soon stops waiting for a command that gets no reply, but the command keeps
 // running for as long as the client allows.
 func TestCommandsWithoutAReplyDoNotPileUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {

@@ -13,7 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// serveUntil makes one call with a deadline, and retries it until it is accepted.
+// serveUntil makes one call, and retries it until it is accepted, the gate refuses it or
+// ctx ends.
 func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
 	for r := (gate.Request{Key: "k"}); ; r.Resend++ {
 		ticket, err := g.Wait(ctx, r)
@@ -80,7 +81,7 @@ func TestFleetRefusesRequestsThatCannotMeetTheirDeadlineAtOnce(t *testing.T) {
 
 func TestRequestsWithDeadlinesWasteFewTurnsOfAFleet(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates 18 minutes with up to 500 callers per second")
+		t.Skip("simulates more than half an hour, with up to 500 calls per second")
 	}
 	const rate, long, rounds = 50, 60, 3
 	for _, load := range []float64{1.5, 3, 10} {

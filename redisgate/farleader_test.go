@@ -24,7 +24,7 @@ func (w *world) distant(delay time.Duration) (*Gate, *logbook) {
 	}))
 }
 
-// alone reports whether the gate's process is alone with the account "k".
+// alone reports whether, for the account "k", the gate's process is alone.
 func (g *Gate) alone() (alone bool) {
 	g.visit("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
 		l, ok := p.(*link)
@@ -35,8 +35,8 @@ func (g *Gate) alone() (alone bool) {
 }
 
 // A process expects turns within a time that depends on its own distance to the server.
-// If the leader is farther away, turns arrive too late, and the process stays alone
-// forever.
+// If the leader were much farther away, turns would arrive too late, and the process would
+// stay alone as long as that leader leads.
 func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 	for _, far := range []time.Duration{100, 200, 400} {
 		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestProcessThatIsFarAwayFollowsANearLeader(t *testing.T) {
 				near, _ := w.gates(4)
 				gates := append(slices.Clone(near), distant)
 				time.Sleep(10 * time.Second)
-				assert.False(t, distant.usable(), "without a near leader, the process should be alone")
+				assert.False(t, distant.usable(), "without a near leader, the server should count as lost")
 				a := newAccount(100, 20, time.Second)
 				a.trip = 20 * time.Millisecond
 				c := start(gates, 50, 1<<40, "k", a)
@@ -116,7 +116,7 @@ func TestProcessThatIsFarAwayFollowsANearLeader(t *testing.T) {
 	}
 }
 
-func TestOnlyANearerProcessOfKnownDistanceGetsTheLead(t *testing.T) {
+func TestOnlyAMuchNearerProcessOfKnownDistanceGetsTheLead(t *testing.T) {
 	const ms = distance(time.Millisecond)
 	for name, tt := range map[string]struct {
 		own distance
@@ -124,12 +124,12 @@ func TestOnlyANearerProcessOfKnownDistanceGetsTheLead(t *testing.T) {
 		led time.Duration
 		far bool
 	}{
-		"much nearer":     {200 * ms, member{away: ms}, minLead, true},
-		"a little nearer": {200 * ms, member{away: 80 * ms}, minLead, false},
-		"equally near":    {1 * ms, member{away: 1}, minLead, false},
+		"much nearer":               {200 * ms, member{away: ms}, minLead, true},
+		"nearer, but not by enough": {200 * ms, member{away: 80 * ms}, minLead, false},
+		"both near":                 {1 * ms, member{away: 1}, minLead, false},
 		"an old version that does not report its distance": {200 * ms, member{}, minLead, false},
 		"much nearer, but gone":                            {200 * ms, member{away: ms, heard: -time.Minute}, minLead, false},
-		"much nearer, but too early":                       {200 * ms, member{away: ms}, minLead - 1, false},
+		"much nearer, but the leader has not led for long": {200 * ms, member{away: ms}, minLead - 1, false},
 	} {
 		g := new(Gate)
 		g.away.Store(int64(tt.own))

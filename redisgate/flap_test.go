@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A denial makes leadScript fail, as it does if the gate's user on the server has fewer
-// permissions than the README asks for.
+// A denial makes leadScript fail until over is set, as it does if the gate's Redis user
+// has fewer permissions than the README asks for.
 type denial struct{ over atomic.Bool }
 
 func (d *denial) DialHook(next redis.DialHook) redis.DialHook { return next }

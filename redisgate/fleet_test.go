@@ -16,10 +16,11 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// soon is how long a test waits for something that normally takes milliseconds.
+// soon is how long a test waits for something that normally takes much less time.
 const soon = 10 * time.Second
 
-// pauseAt returns how long the account is paused at a gate, or 0 if it is not paused.
+// pauseAt returns how long the account is paused at a gate, or 0 if the gate does not
+// refuse a request that has a deadline in 100 ms.
 func pauseAt(g *Gate, key string) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
@@ -109,13 +110,13 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 }
 
 // This test needs virtual time: a server that replies too slowly counts as lost, and a
-// real machine may be too busy to reply in time.
+// real server may reply too slowly if the machine is busy.
 func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between rounds, the leader resigns and a ping is due
+		for range 3 { // between rounds, the leader resigns, and processes send signs of life
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
@@ -383,8 +384,8 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// No messages have to be sent about an account that is not throttled. Even so, a process
-// that begins to use the account must know about it.
+// An account that is in use may not have been throttled for a long time. Even so, a
+// process that begins to use the account must know about it.
 func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -421,7 +422,7 @@ func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
 				a := newAccount(100, 10, time.Second)
 				throttle(t, gates[0], "k", time.Second)
 				at := (leaderOf(t, gates, "k") + offset) % 4
-				// The process that will die has callers that never get a turn.
+				// The process that will die has callers that never report an outcome.
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				for range 50 {
@@ -511,7 +512,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 				gone <- err
 			}()
 		}
-		first := <-left // no other request is sent until the outcome of the first one is known
+		first := <-left // perhaps no other request is sent until the outcome of this one is known
 		cancel()
 		for range callers {
 			<-gone

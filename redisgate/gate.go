@@ -10,14 +10,14 @@
 // Each process has a [gate.Adaptive] with its own queue and its own deadlines. Until
 // the first 429, requests send no commands to the server.
 //
-// When an account is throttled, the server notifies all processes at once. One process
-// becomes the account's leader and runs the fleet's only controller for that account. The
-// other processes report to the leader how many requests they have waiting, and the
-// leader hands out turns to them, by priority and then in rotation. A turn is permission
+// When an account is throttled, all processes are notified immediately, through the
+// server. One process becomes the account's leader and runs the fleet's only controller
+// for that account. Each process reports to the leader how many requests it has waiting,
+// and the leader hands out turns, by priority and then in rotation. A turn is permission
 // to send one request. The fleet as a whole therefore keeps the promises that
-// gate.Adaptive makes to a single process. No request is sent while a Retry-After is in
-// force, a single request probes an unknown limit, and the fleet sends at the pace of one
-// client.
+// gate.Adaptive makes for a single process. No process sends requests during a
+// Retry-After that it has heard of, a single request probes a limit that still refuses
+// requests after a pause, and the fleet sends at the pace of one client.
 //
 // The leader hands out turns rather than shares of the rate, because a limit without a
 // burst needs evenly spaced requests. Processes that each kept to a share of the pace
@@ -26,19 +26,20 @@
 // Calls do not fail when the server fails. If a process has waiting requests and gets no
 // reply for 400 ms (longer if the server is far away), the process continues alone. It
 // decides by itself when its requests are sent, and rejoins the fleet once replies arrive
-// again. A process that is alone keeps to its share of the pace that the fleet had found.
-// If the fleet had not found a pace, the process behaves like a new gate.Adaptive. A
-// reply is a turn, or a message from the leader that no turn is due yet. Learning who the
-// new leader is does not count as a reply.
+// again. A process that is alone starts at its share of the pace that the fleet had found.
+// If the fleet had not found a pace, the process starts like a new gate.Adaptive. A reply
+// is a turn, or a message from the leader that no turn is due yet. Learning who the new
+// leader is does not count as a reply.
 //
-// Clocks are never compared. Only durations cross the network, and times that have to
-// outlive a process are measured by the server's clock.
+// Clocks need not agree. What crosses the network is durations, stamps that only their
+// sender interprets, and send times of which only the differences are used; times that
+// have to outlive a process are measured by the server's clock.
 //
 // The client is go-redis for two reasons: it connects only when there is something to
 // send (rueidis refuses to start without the server), and its UniversalClient covers a
-// single server, Sentinel and a cluster. The server pushes everything that a process
-// has to know. Client-side caching (RESP3) would be slower, because each invalidation
-// requires another read.
+// single server, Sentinel and a cluster. After a process has joined, the server pushes
+// every change that the process has to know about. Client-side caching (RESP3) would be
+// slower, because each invalidation requires another read.
 package redisgate
 
 import (
@@ -60,8 +61,8 @@ import (
 // default.
 type Options struct {
 	// Namespace separates fleets that use the same server: fleets with different
-	// namespaces ignore each other. All keys and channels on the server begin with the
-	// namespace in braces. Empty means "iamhttp".
+	// namespaces ignore each other. The names of all keys and channels that a fleet uses
+	// begin with the namespace in braces. Empty means "iamhttp".
 	Namespace string
 
 	// Local is this process's own gate. Set Local to change the gate's settings or to
@@ -71,18 +72,18 @@ type Options struct {
 
 	// Logger receives one warning when this process loses the fleet, and one line when
 	// the process has rejoined it. If the process loses the fleet again within 10 s, it
-	// waits longer each time before it rejoins, so a flapping connection soon logs at
-	// most two lines a minute. Nil means slog.Default().
+	// waits longer each time before it rejoins, up to a minute, so a flapping connection
+	// soon logs at most two lines a minute. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
-// A Gate is a [gate.Gate] that all processes with the same server and namespace share.
-// Create one per process, with [New]. A Gate is safe for concurrent use.
+// A Gate is a [gate.Gate] that makes this process a member of the fleet with its server
+// and namespace. Create one per process, with [New]. A Gate is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
-// the namespace). A hash hides a long random key, such as a token, but not a key that can
-// be guessed, such as a user name. Anyone who has access to the server and guesses the
-// key can tell whether it is in use.
+// the namespace and a version number). A hash hides a long random key, such as a token,
+// but not a key that can be guessed, such as a user name. Anyone who has access to the
+// server and guesses the key of a throttled account can confirm the guess.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool
@@ -96,7 +97,7 @@ type Gate struct {
 	closing    sync.Once
 	out        outbox
 	attendWake chan struct{}  // a value makes attend run immediately
-	settle     func()         // called when the first attempt to join has ended
+	settle     func()         // called when an attempt to join has ended; the first call ends the wait in New
 	leases     sync.WaitGroup // lease commands in progress
 	away       atomic.Int64   // the distance to the server
 
@@ -106,9 +107,9 @@ type Gate struct {
 	leaders    map[string]*leader // the leader of each account that this process leads, by account name; nil once the gate is closed
 	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
-	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
-	joined     bool               // whether the server has shown that it is near enough, and was not lost since
-	leaderAway distance           // the shortest distance from another leading process to the server, as reported since the server was lost; 0: not known
+	lost       bool               // whether the server counts as lost, because it fails or does not reply in time, or because the gate is closed
+	joined     bool               // whether the server has shown that it is near enough, and has not been lost since
+	leaderAway distance           // the shortest distance from another leading process to the server, as reported since the server was last lost; 0: not known
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin
@@ -175,7 +176,7 @@ func (g *Gate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.local.Observe(r, t, o)
 }
 
-// Close leaves the fleet. Other processes immediately take over the accounts that this
+// Close leaves the fleet. Other processes can immediately take over the accounts that this
 // process led. The turns that this process holds are taken back only after three seconds,
 // because they may belong to requests in flight. Close waits at most 500 ms for the
 // server, and always returns nil. A closed gate keeps working without the fleet.
@@ -209,9 +210,10 @@ func (g *Gate) close() {
 	}()
 	select {
 	case <-left:
-	case <-ctx.Done(): // the client ignores ctx while it waits for a reply
+	case <-ctx.Done(): // the client may ignore ctx while it waits for a reply
 	}
 }
 
-// now returns the time since New. It is meaningless to other processes.
+// now returns the time since New. To other processes, only the differences between such
+// times mean anything.
 func (g *Gate) now() time.Duration { return time.Since(g.origin) }

@@ -9,12 +9,13 @@ import (
 
 var errSlow = errors.New("server replies too slowly")
 
-// timed runs a command, and marks the server as lost if the command fails or is slow.
-// timed returns soon after the command counts as slow, because a client that ignores the
-// context may keep waiting on a dead connection, up to its ReadTimeout or forever. The
-// command then keeps running, and its result is discarded. The size of the client's
-// connection pool limits the number of these commands. The context ends when the command
-// is out of date, so that the client does not resend it later.
+// timed runs a command, and marks the server as lost if the command fails, is slow, or
+// shows that the server is too far away. timed returns soon after the command counts as
+// slow, because a client that ignores the context may keep waiting on a dead connection,
+// up to its ReadTimeout or forever. The command then keeps running, and its result is
+// discarded. The size of the client's connection pool limits the number of these
+// commands. The context ends when the command is out of date, so that the client does not
+// resend it later.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
@@ -42,10 +43,11 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	return err
 }
 
-// fail records that an operation could not use the server, and logs err unless the server
-// was already lost. began is the time at which the operation started. A process that
-// loses the server soon after rejoining stays away longer each time, because a server may
-// reply to some commands and still be unusable.
+// fail marks the server as lost because of err, which it logs. It does nothing if the
+// server is already lost, if the failed operation started before the server last became
+// usable again, or if the gate is closed. began is the time at which the operation
+// started. A process that loses the server soon after rejoining stays away longer each
+// time, up to maxAway, because a server may reply to some commands and still be unusable.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.backSince && g.ctx.Err() == nil
@@ -72,8 +74,8 @@ func (g *Gate) tooFar() bool { return g.distance() >= g.reach() }
 // reach returns the distance at which the server is too far away. To join the fleet, a
 // process that is alone must be nearer to the server than a member must be to stay,
 // because coming and going costs more than staying alone. A turn travels from the leader
-// to the server and then to the process, so the nearer the leader is, the farther away
-// the process may be.
+// to the server and then to the process, so the nearer the leader is to the server, the
+// farther away the process may be.
 func (g *Gate) reach() distance {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -85,7 +87,7 @@ func (g *Gate) reach() distance {
 }
 
 // heard records the distance from another leading process to the server, if it is the
-// shortest one so far.
+// shortest one since the server was last lost.
 func (g *Gate) heard(leader string, away time.Duration) {
 	if leader == "" || leader == nobody || leader == g.id || away == 0 {
 		return
@@ -97,9 +99,9 @@ func (g *Gate) heard(leader string, away time.Duration) {
 	}
 }
 
-// near reports whether an echo that took the given time shows that the server is near
-// enough. While this process is alone, its distance may date from a time when the server
-// was faster, so the distance alone proves nothing.
+// near records the time that an echo took, and reports whether it shows that the server is
+// near enough. While this process is alone, its distance may date from a time when the
+// server was faster, so the distance alone proves nothing.
 func (g *Gate) near(echo time.Duration) bool {
 	limit, reach := g.distance().tooSlow(), time.Duration(g.reach())
 	g.mu.Lock()
@@ -111,8 +113,9 @@ func (g *Gate) near(echo time.Duration) bool {
 	return echo <= limit && !g.tooFar()
 }
 
-// recover records that the server can be used again. If the server was lost, recover logs
-// its return.
+// recover records that the server can be used and, if the server was lost, logs its
+// return. It does nothing while this process is not subscribed or has to stay away, or if
+// the gate is closed.
 func (g *Gate) recover() {
 	g.mu.Lock()
 	ready := g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil

@@ -6,9 +6,9 @@ import "time"
 // their way must not be used all at once, because together they would exceed the limit.
 // The lag is the time from when the leader sent a turn to when the process may use it,
 // without the turn's offset. It follows the slowest turn at once, and then shrinks so
-// slowly that the fleet's pace rises by less than the margin that its controller keeps.
-// The lag contains the difference between two clocks, so only its changes are meaningful.
-// The zero value is ready to use.
+// slowly that the fleet's pace rises by less than the margin that its controller keeps,
+// unless a turn would be kept for longer than maxLag. The lag contains the difference
+// between two clocks, so only its changes are meaningful. The zero value is ready to use.
 type lag struct {
 	long time.Duration
 	at   time.Duration // when long was computed; 0: never
@@ -16,7 +16,7 @@ type lag struct {
 
 const (
 	shrink = 40                     // a lag shrinks by a second in this many seconds
-	maxLag = 500 * time.Millisecond // longest time that a turn is kept before it is used
+	maxLag = 500 * time.Millisecond // longest time for which a lag keeps a turn that has arrived
 )
 
 // after returns the lag for a turn that took the given time to arrive.

@@ -16,7 +16,7 @@ func TestServerHiccupsCostLittleOfTheLimit(t *testing.T) {
 		base, hiccup, long time.Duration
 		depth              float64
 	}{{1, 200, 50, 20}, {1, 250, 50, 5}, {1, 280, 20, 20}, {100, 350, 50, 20}} {
-		t.Run(fmt.Sprintf("%d ms, and %d ms for %d ms, depth %v", tt.base, tt.hiccup, tt.long, tt.depth), func(t *testing.T) {
+		t.Run(fmt.Sprintf("delay of %d ms, and of %d ms for %d ms every 5 s, bucket depth %v", tt.base, tt.hiccup, tt.long, tt.depth), func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				w.relay.setDelay(tt.base * time.Millisecond)
 				gates, books := w.gates(5)

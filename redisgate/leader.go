@@ -13,7 +13,7 @@ import (
 // A leader runs the fleet's only controller for an account, and hands out turns. A
 // process becomes the leader by acquiring a lease on the server, which it then renews. A
 // leader that cannot renew its lease stops leading, but what it has learned remains on
-// the server and with the processes that it has replied to.
+// the server and with the processes that have received its messages.
 type leader struct {
 	g    *Gate
 	name string
@@ -24,7 +24,7 @@ type leader struct {
 	until   time.Duration // end of the lease
 	heard   time.Duration // when the latest report arrived
 	noticed time.Duration // when the latest notice to all processes was sent
-	opening *opening      // non-nil until the end of the first pause; control is nil until then
+	opening *opening      // if nothing had been learned when the leader began, non-nil until the pause is over; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
 	rings   [lanes][]*member // for each priority, the members in rotation; the next turn goes to the first member that wants one
@@ -62,7 +62,7 @@ type turn struct {
 	at     time.Duration
 }
 
-// confirm records that turns have arrived at the member.
+// confirm records that turns are no longer on their way to the member.
 func (m *member) confirm(ids []uint64) {
 	if len(ids) > 1 { // the IDs come from another process, and need not be sorted
 		ids = slices.Sorted(slices.Values(ids))
@@ -87,7 +87,7 @@ func (m *member) wants(now time.Duration) (wants fleet1.Lanes) {
 	if now-m.heard > memberFresh {
 		return wants
 	}
-	spare := 0 // turns that the member gave to a more urgent request than the leader meant
+	spare := 0 // turns beyond the waiting requests of their priority, which the member gives to its most urgent requests
 	for i, n := range m.pending {
 		wants[i] = max(m.waiting[i]-n, 0)
 		spare += max(n-m.waiting[i], 0)
@@ -119,13 +119,13 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	}
 	if s.Learned != nil {
 		since := now
-		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nothing was sent since the leader left
+		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nothing has been sent since the leader left
 			since = n.seen
 		}
 		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
 		l.control.Late = true
 	} else {
-		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories take that long to arrive
+		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories may take three round trips to arrive
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l
@@ -183,7 +183,7 @@ func (l *leader) known() state {
 // state implements known. The caller must hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
-	if now <= l.until { // otherwise another process is the leader, or will be
+	if now <= l.until { // otherwise another process may be the leader
 		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
 	if l.control == nil {
@@ -221,7 +221,7 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back the turns that a member was given more than age ago but does not
+// reclaim takes back the turns that a member was given at least age ago but does not
 // hold, because the message with the turns was lost or the member is gone. It considers
 // only turns up to last, because messages with later turns may still be on their way.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
@@ -282,7 +282,7 @@ func (l *leader) handle(r *report) {
 	l.dispatch(now)
 }
 
-// outcomes passes the outcomes in a report on to the controller.
+// outcomes passes the outcomes in a report on to the controller or the opening.
 func (l *leader) outcomes(now time.Duration, r *report) {
 	for _, id := range r.Unsent {
 		if t := l.landed(id); t.member != nil {
@@ -372,8 +372,8 @@ func (l *leader) most(now time.Duration) float64 {
 }
 
 // sharing estimates how many members, including m, will want turns for as long as m
-// does. Members that want fewer turns leave the rest to m, and so do members whose
-// requests are less urgent.
+// does. Members that want at most half as many turns soon leave the rest to m, and so do
+// members whose requests are less urgent.
 func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	own, least := m.wants(now), 0
 	for least < lanes-1 && own[least] == 0 {
@@ -400,7 +400,8 @@ func (l *leader) believed() *stated {
 	return &stated{requests, per}
 }
 
-// dispatch hands out the turns that are due, and schedules its next call.
+// dispatch hands out the turns that are due and, if members want more, schedules its next
+// call.
 func (l *leader) dispatch(now time.Duration) {
 	if now > l.until {
 		return // another process may be the leader; renew finds out
@@ -430,15 +431,16 @@ func (l *leader) dispatch(now time.Duration) {
 		m.give(l.last, lane)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
-	// While many requests wait, sending turns in batches delays none of them.
+	// While many requests wait, sending turns in batches does not lower the rate.
 	many := len(given) > 0 && float64(l.waiting(now).Sum()) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
 		l.g.out.turn(m.id, t, many && !t.Probing)
 	}
 }
 
-// mostPassed is the number of consecutive turns that go to other priorities before a
-// priority with waiting requests gets the next turn, as in a process.
+// mostPassed is the number of consecutive turns that may go to other priorities before a
+// priority with waiting requests is due, as in package gate. If two priorities are due,
+// the more urgent one is first.
 const mostPassed = 9
 
 // next returns the member that gets the next turn, and the priority of the request that

@@ -7,8 +7,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A lease is a request to the server that makes this process the leader of an account, or
-// that gives up the lead.
+// A lease is a request to the server to make this process the leader of an account, or to
+// give up the lead.
 type lease struct {
 	name    string
 	length  time.Duration // how long the lease lasts; 0 gives up the lead
@@ -32,8 +32,9 @@ func (g *Gate) ask(l lease) (state, error) {
 	return s, nil
 }
 
-// claim makes this process the leader of the account if the account has none, and tells
-// the account's link who the leader is.
+// claim tries to make this process the leader of the account if the account has none, and
+// tells the account's link who the leader is. It does so in the background. A process that
+// is too far away to lead only asks who the leader is.
 func (g *Gate) claim(name, key string, known state) {
 	g.mu.Lock()
 	busy := g.claims[name]

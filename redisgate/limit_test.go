@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
+func TestFleetUsesTheLimitThatTheServiceStates(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		var gates []*Gate
 		var locals []*gate.Adaptive

@@ -9,7 +9,7 @@ import (
 )
 
 // A link is the pacer of a throttled account in this process. It asks the account's
-// leader for turns. While no replies arrive, this process is alone, and its own
+// leader for turns. If no replies arrive in time, this process is alone, and its own
 // controller decides when requests are sent. All fields are guarded by the account's
 // lock. All times are durations since the account's origin.
 type link struct {
@@ -18,7 +18,7 @@ type link struct {
 	state
 	pause   time.Duration   // when the pause ends
 	history *fleet1.History // this process's requests before the first 429; nil if the account was throttled before this process used it
-	wanted  time.Duration   // Retry-After of the first 429
+	wanted  time.Duration   // Retry-After of the first 429, or what was left of the pause when this process heard of it
 
 	solo *fleet1.Controller // the process's own controller; nil unless this process is alone
 
@@ -26,17 +26,17 @@ type link struct {
 	sharing    int           // number of members that share most
 	mostAt     time.Duration // when the leader reported most and sharing
 	believed   bool          // whether the leader uses a limit that the service has stated
-	believes   *stated       // that limit; nil: not known
-	stated     stated        // the limit that the service stated to this process
+	believes   *stated       // that limit; nil: none, or not known
+	stated     stated        // the latest limit that the service stated to this process
 	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
 	probing    bool          // whether the next turn is the first one after a pause of the fleet
-	turns      []slot        // turns that have arrived but are not used yet, ordered by time
+	turns      []slot        // turns that have arrived but have not been used yet, ordered by time
 	lag        lag           // when to use turns
 	flying     []slot        // turns of requests in flight
-	seen       uint64        // the latest turn that was handed out before the leader's latest message
-	waiting    int           // number of waiting requests, as last reported by the gate; canceled ones are not subtracted
+	seen       uint64        // the highest turns.Last that has arrived from the leader
+	waiting    int           // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
 	lanes      fleet1.Lanes  // the priorities of the waiting requests, as last reported by the gate
-	told       time.Duration // when the latest periodic report was sent
+	told       time.Duration // when question or tell last sent a report
 	untold     bool          // whether any outcomes are waiting for the next report
 	stamped    time.Duration // when the latest question was sent
 	reported   fleet1.Lanes  // how many of the waiting requests the leader knows about
@@ -64,7 +64,8 @@ func numbers(slots ...slot) []uint64 {
 // link returns a new link for an account.
 func (g *Gate) link(name, key string) *link { return &link{g: g, name: name, key: key} }
 
-// report changes the next report to the leader, and causes it to be sent soon.
+// report changes the next report to the leader and, if the report can be sent, causes it
+// to be sent soon.
 func (l *link) report(change func(*report)) {
 	if l.reportLater(change) {
 		l.g.out.ring()
@@ -107,11 +108,11 @@ func (l *link) known() bool {
 			return l.reported[i] > 0
 		}
 	}
-	return l.reported != fleet1.Lanes{} // the gate has not reported the priorities yet
+	return l.reported != fleet1.Lanes{} // the gate has not reported the priorities yet, or no requests wait
 }
 
 // served subtracts n turns from reported, starting with the most urgent requests, because
-// they get nearly all turns.
+// they get most turns.
 func (l *link) served(n int) {
 	for i, m := range l.reported {
 		l.reported[i] = max(m-n, 0)
@@ -119,12 +120,13 @@ func (l *link) served(n int) {
 	}
 }
 
-// Next returns the earliest time at which the next request may be sent. If no turn is
-// available, Next asks the leader for turns.
+// Next returns the time at which the next request may be sent, or at which the gate has to
+// call Next again. If no turn is available, Next asks the leader for turns, but during a
+// pause only shortly before its end.
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
-		// The leader has to know how many requests are waiting when the pause ends.
+		// When the pause ends, the leader has to know how many requests are waiting.
 		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
 			return ask
 		}
@@ -146,8 +148,8 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	return max(l.turns[0].at, now)
 }
 
-// Sent uses up a turn. It does not set waiting to backlog, because backlog includes
-// requests that were turned away, which do not use turns.
+// Sent uses up a turn, unless this process is alone. It does not set waiting to backlog,
+// because backlog includes requests that were canceled or refused, which do not use turns.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
@@ -171,7 +173,8 @@ func (l *link) Unsend(s fleet1.Send) {
 	}
 }
 
-// Accepted reports an accepted request to the leader.
+// Accepted reports an accepted request to the leader or, if this process is alone, to its
+// own controller.
 func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	sent := l.landed(s.Turn)
 	if l.solo != nil {
@@ -194,7 +197,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 
 // outcome reports the outcome of a request that was not throttled. The report can wait
 // for the next message as long as the leader knows that more requests wait in this
-// process.
+// process, except shortly after a pause.
 func (l *link) outcome(now time.Duration, change func(*report)) {
 	if l.known() && now > l.pause+settled {
 		l.untold = true
@@ -226,8 +229,9 @@ func (l *link) Trip() time.Duration {
 	return l.trip
 }
 
-// Refused tells all processes about the pause, and tells the leader which turn was
-// throttled. The result is true if a new pause begins.
+// Refused tells all processes about a pause that is new or ends later than the known one.
+// Unless this process is alone, it also tells the leader which turn was throttled. The
+// result is true if a new pause begins.
 func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
 	l.landed(s.Turn)
 	news := now >= l.pause
@@ -247,7 +251,7 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 }
 
 // Stated tells the leader the limit that the service stated with the latest refused
-// request. A process that is alone uses the limit itself.
+// request. A process that is alone tells its own controller instead.
 func (l *link) Stated(requests int, per time.Duration) {
 	l.stated = stated{requests, per}
 	if l.solo != nil {
@@ -293,7 +297,7 @@ func (l *link) forgetKnown(t *turns) {
 	}
 }
 
-// handBack gives back the turns that were not used before a pause began.
+// handBack gives back all turns that have not been used.
 func (l *link) handBack() {
 	if len(l.turns) == 0 {
 		return
@@ -335,8 +339,8 @@ func (l *link) Pause(until time.Duration) {
 func (l *link) Paused() time.Duration { return l.pause }
 
 // Pace returns how many requests per second are sent while requests wait, by the whole
-// fleet or, if this process is alone, by this process. Pace returns 0 until the fleet has
-// found its pace.
+// fleet or, if this process is alone, by this process. In a fleet that has not found its
+// pace, Pace returns 0.
 func (l *link) Pace() float64 {
 	switch {
 	case l.solo != nil:
@@ -355,7 +359,7 @@ func (l *link) Probing() bool {
 	return l.probing
 }
 
-// Silence returns the length of the silence that the service last asked for, or 0 if it
+// Silence returns the length of the latest silence that the service required, or 0 if it
 // is not known.
 func (l *link) Silence() time.Duration {
 	switch {
@@ -370,7 +374,8 @@ func (l *link) Silence() time.Duration {
 // Earliest returns the time before which a request cannot be sent if ahead other requests
 // have to be sent first. It is the later of two times: the end of the pause, and the
 // earliest time at which enough turns for the requests ahead can have arrived. Other
-// processes also get some of the turns.
+// processes also get some of the turns. If the fleet's maximum rate is not known, only
+// the pause counts.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -387,7 +392,8 @@ func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	return max(l.pause, now+time.Duration(wait*float64(time.Second)))
 }
 
-// ask makes sure that the leader knows how many requests wait here.
+// ask makes sure that the leader knows how many requests wait here. It looks for a leader
+// if there is none, and goes alone if the server is lost.
 func (l *link) ask(now time.Duration) {
 	if !l.g.usable() {
 		l.goAlone(now)
@@ -397,7 +403,7 @@ func (l *link) ask(now time.Duration) {
 	case l.Leader == "":
 		l.question(now)
 		return
-	case l.waiting > 0 && l.known(): // the leader still has turns to hand out
+	case l.waiting > 0 && l.known(): // the leader knows that requests wait here
 		l.reportLater(func(*report) {})
 	default:
 		l.reported = l.needed(0)
@@ -467,8 +473,9 @@ func (l *link) wake(now, d time.Duration) {
 	l.timer.Reset(d)
 }
 
-// tick asks the leader again, or goes alone if there has been no reply for too long. If
-// this process is already alone, tick tries to rejoin the fleet.
+// tick asks the leader again or sends it outcomes, if either is due, or goes alone if
+// there has been no reply for too long. If this process is already alone, tick tries to
+// rejoin the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
 	since := cmp.Or(l.unanswered, now)
@@ -493,7 +500,7 @@ func (l *link) tick(now time.Duration) {
 	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
 	case l.waiting > 0 && l.known() && now < since+askAgain && now < l.stamped+memberGone:
-		// Turns are arriving, so all is well.
+		// No reply is overdue, so all is well.
 		if now-l.told >= tellEvery {
 			l.tell(now)
 		}
@@ -531,7 +538,8 @@ func (l *link) goAlone(now time.Duration) {
 		l.solo = l.history.Close(l.wanted)
 		l.solo.Pause(l.pause)
 	default:
-		// The pause that a new controller begins with is already over.
+		// The pause that a new controller begins with is already over, unless the known
+		// pause lasts longer.
 		h := fleet1.History{Now: now - defaultPause, Marks: []fleet1.Mark{{At: now - defaultPause}}}
 		l.solo = h.Close(max(l.pause-h.Now, 0))
 	}
@@ -543,8 +551,9 @@ func (l *link) goAlone(now time.Duration) {
 	l.wake(now, rejoinEvery)
 }
 
-// follow makes the process with the given ID the leader. A new leader does not count as a
-// reply: requests keep waiting, and the time that they have already waited still counts.
+// follow accepts the process with the given ID as the leader, or records that there is no
+// leader if the ID is nobody. A new leader does not count as a reply: requests keep
+// waiting, and the time that they have already waited still counts.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {
 		return
@@ -586,7 +595,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	}
 }
 
-// granted accepts turns from an account's leader.
+// granted processes a message from an account's leader, which may contain turns.
 func (g *Gate) granted(t *turns) {
 	g.heard(t.From, t.Away)
 	g.mu.Lock()
@@ -600,7 +609,7 @@ func (g *Gate) granted(t *turns) {
 	g.visit(u.key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
 		l, ok := p.(*link)
 		if !ok || t.From != l.Leader {
-			return p // t comes from an earlier leader, whose turns no longer count
+			return p // t probably comes from an earlier leader, whose turns no longer count
 		}
 		l.waiting = backlog
 		l.forgetKnown(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// listen receives the messages of other processes until the gate is closed.
+// listen receives messages, and subscribes again after a failure, until the gate is closed.
 func (g *Gate) listen() {
 	for g.ctx.Err() == nil {
 		err := g.hear()
@@ -29,7 +29,8 @@ func (g *Gate) listen() {
 	}
 }
 
-// hear receives messages until the connection is lost.
+// hear subscribes, and receives messages until the subscription fails or the gate is
+// closed.
 func (g *Gate) hear() error {
 	sub := g.client.Subscribe(g.ctx)
 	defer func() { _ = sub.Close() }()

@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A message is what processes send to each other through the server. Exactly one of its
-// fields is set. All times in a message are durations, except stamps, which only their
-// sender interprets, and turns.At, which receivers compare only with other values of At.
+// A message is what a process sends to others, or to itself, through the server. Exactly
+// one of its fields is set. All times in a message are durations, except stamps, which
+// only their sender interprets, and turns.At, of which receivers use only the differences.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -31,7 +31,7 @@ type report struct {
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
-	Seen      uint64        `json:"e,omitempty"` // the highest turns.Last that has arrived; only set with Stamp
+	Seen      uint64        `json:"e,omitempty"` // the highest turns.Last that has arrived from the leader; only set with Stamp
 	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
 	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
@@ -41,12 +41,12 @@ type report struct {
 	History   *history      `json:"h,omitempty"`
 	Away      time.Duration `json:"z,omitempty"` // distance from the sender to the server; 0: not known
 
-	to string      // ID of the leader; "": not known yet
+	to string      // ID of the leader; "": not known
 	at []time.Time // when each element of Throttled was recorded
 }
 
 // lanes returns how many requests of each priority need a turn. Requests from a version
-// that reports no priorities are all gate.Normal.
+// that reports no priorities all count as gate.Normal.
 func (r *report) lanes() fleet1.Lanes {
 	return fleet1.Lanes{r.Urgent, r.Waiting - r.Urgent - r.Bulk, r.Bulk}
 }
@@ -81,7 +81,7 @@ type stated struct {
 	Per      time.Duration `json:"p"`
 }
 
-// sane returns s, or nil if no service can have stated it.
+// sane returns s, or nil if its values make no sense.
 func (s *stated) sane() *stated {
 	if s != nil && (s.Requests <= 0 || s.Per <= 0) {
 		return nil
@@ -104,18 +104,19 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns is a message in which an account's leader hands out turns to a process.
+// turns is a message in which an account's leader hands out turns to a process, replies
+// to its report, or both.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
-	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
-	At       time.Duration   `json:"a,omitempty"` // when the leader sent the turns, by its own clock; 0: not known
-	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
+	Offsets  []time.Duration `json:"o,omitempty"` // how much later than the first turn of the batch each turn is to be used; nil: no later
+	At       time.Duration   `json:"a,omitempty"` // when the leader sent the turns, by its own clock; 0: not known, or there are no turns
+	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader had handed out to any process when it made this message
 	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
-	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
-	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
+	Sharing  int             `json:"h,omitempty"` // about how many members, including the receiver, share Most
+	Believed bool            `json:"c,omitempty"` // whether the leader uses a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
 	state
@@ -140,7 +141,7 @@ type state struct {
 }
 
 // merge returns s updated with those fields of anew that are set. Pause is always taken
-// from anew.
+// from anew, and Away is taken from the same state as Leader.
 func (s *state) merge(anew state) state {
 	if anew.Leader == "" {
 		anew.Leader, anew.Away = s.Leader, s.Away
@@ -160,7 +161,7 @@ func (s *state) join(anew state) state {
 // untrustworthy.
 const (
 	maxMessage = 1 << 20 // largest message, in bytes
-	maxCount   = 1 << 16 // largest value of any count
+	maxCount   = 1 << 16 // largest value of Waiting, Others, Members and history.Flying
 	maxMarks   = 128     // largest number of marks in a history; a gate sends at most 66
 	maxName    = 64      // longest ID, in bytes
 	maxOffset  = 10 * time.Second
@@ -168,8 +169,9 @@ const (
 	maxAge     = 100 * 365 * 24 * time.Hour // largest age of a process
 )
 
-// parse reads a message that arrived at the time now. It rejects messages that make no
-// sense, and lowers values that are merely too large. No other code checks messages.
+// parse reads a message that arrived at the time now. It rejects a message that makes no
+// sense, or drops only the part that makes none, and lowers some values that are merely
+// too large. The code that processes a message relies on these checks.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false
@@ -215,8 +217,8 @@ func (r *report) check() bool {
 	return true
 }
 
-// check also makes the marks monotonic, because several marks may have been taken at the
-// same moment.
+// check also makes the marks monotonic, because marks that were taken at almost the same
+// moment may be out of order.
 func (h *history) check() bool {
 	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge {
 		return false

@@ -28,7 +28,8 @@ func (n names) inbox(id string) string { return n.prefix + ":" + id }
 const nameLength = 32 // hex digits
 
 // of returns the name of the account with the given key. The name hides a key that nobody
-// can guess, but anyone who guesses a key can tell whether the key is in use.
+// can guess, but anyone who has access to the server and guesses a key can recognize the
+// key's name.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))

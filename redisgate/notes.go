@@ -14,7 +14,7 @@ type note struct {
 	seen   time.Duration // when the latest news about the account arrived
 }
 
-// noticed processes news about an account from another process or from the server.
+// noticed processes news about an account, from a notice or from what the server keeps.
 func (g *Gate) noticed(name string, s state) {
 	g.heard(s.Leader, s.Away)
 	s.Pause = g.distance().left(s.Pause)

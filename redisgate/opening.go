@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// An opening collects the histories of all processes until the first pause is over. The
+// An opening collects the processes' histories until the first pause is over. The
 // controller needs all histories at once, and each process knows only its own.
 type opening struct {
 	at        time.Duration       // when the account was first throttled
@@ -17,7 +17,7 @@ type opening struct {
 	asked     time.Duration       // the longest Retry-After
 	throttles int                 // number of requests that were throttled
 	histories map[string]*history // by process ID; the marks hold times instead of ages
-	events    []event             // outcomes that arrived since the opening began
+	events    []event             // outcomes that have arrived since the opening began, except the first 429
 	stated    *stated             // the latest limit that the service has stated
 }
 
@@ -72,7 +72,8 @@ func (o *opening) control() *fleet1.Controller {
 	return c
 }
 
-// marks returns the sum of the histories, from the time at which all of them have data.
+// marks returns the sum of the histories, starting at the earliest time for which all of
+// them have data.
 func (o *opening) marks() []fleet1.Mark {
 	times := make(map[time.Duration]bool)
 	from, all := o.at, time.Duration(-1)

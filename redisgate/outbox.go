@@ -15,12 +15,12 @@ import (
 // else would be out of date by the time it could be sent. Once closed, it accepts
 // nothing.
 type outbox struct {
-	wake chan struct{} // has a value while there may be something to send
+	wake chan struct{} // a value makes send check the outbox
 
 	mu         sync.Mutex
 	muted      bool
 	closed     bool
-	collecting bool                      // whether ringLater has started a batch
+	collecting bool                      // whether ringLater is collecting a batch
 	reports    map[string]*report        // pending reports, by account
 	turns      map[[2]string]*turns      // pending turns, by account and receiver
 	notices    map[string]*pendingNotice // pending notices, by account
@@ -48,7 +48,8 @@ func (o *outbox) mute(muted bool) {
 	}
 }
 
-// expire drops notices of pauses that are over, or all notices if the outbox is closed.
+// expire drops the notices without a pause in force, or all notices if the outbox is
+// closed.
 func (o *outbox) expire() {
 	maps.DeleteFunc(o.notices, func(_ string, n *pendingNotice) bool { return o.closed || n.Pause <= time.Since(n.at) })
 }
@@ -90,8 +91,9 @@ func (o *outbox) ringLater() {
 	}
 }
 
-// amend changes the pending report of the account. The result is true if the report can
-// be sent: the outbox must not be muted, and the receiver must be known.
+// amend changes the pending report of the account, unless the outbox is muted. The result
+// is true if the report can be sent: the outbox must not be muted, and the receiver must
+// be known.
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -117,7 +119,8 @@ func (o *outbox) forget(name string) {
 	delete(o.reports, name)
 }
 
-// turn adds t to the turns that will be sent to a process, either at once or in a batch.
+// turn adds t to what will be sent to a process: at once or, if inBatch is true, with
+// what ringLater collects. A muted outbox drops t.
 func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -127,7 +130,7 @@ func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
-		t.Last = max(t.Last, old.Last) // Most and Believed come from t, which is newer
+		t.Last = max(t.Last, old.Last) // Most, Sharing, Believed and Stated come from t, which is newer
 		t.Stamp = max(t.Stamp, old.Stamp)
 		if len(t.IDs) > len(old.IDs) { // no turns are handed out during a pause, so the pause is over
 			old.Pause = 0
@@ -189,7 +192,7 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		pauses[name] = n.Pause
 	}
 	clear(o.notices)
-	first := make(map[string]time.Duration) // when the first of the account's turns was handed out, by account
+	first := make(map[string]time.Duration) // when the first of the account's pending turns was handed out, by account name
 	for key, t := range o.turns {
 		for _, at := range t.made {
 			if f, ok := first[key[0]]; !ok || at < f {
@@ -218,10 +221,9 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space sets the time at which each turn is to be used, so that the turns in one batch
-// are as far apart as when they were handed out. first is the time at which the first of
-// the account's turns in the batch was handed out, to any member. That turn is used at
-// once.
+// space sets the offsets of the turns, so that the turns in one batch are used as far
+// apart as they were handed out, but at most maxOffset after the first. first is the time
+// at which the first of the account's turns in the batch was handed out, to any member.
 func (t *turns) space(first time.Duration) {
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
@@ -232,8 +234,8 @@ func (t *turns) space(first time.Duration) {
 	}
 }
 
-// dispatch sends a batch. If sending fails, it puts the pauses in the batch back into the
-// outbox.
+// dispatch sends a batch. If sending fails, it puts the pauses in the batch that are not
+// over yet back into the outbox.
 func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 	began := time.Now()
 	if g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) == nil {
@@ -248,7 +250,7 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // maximum number of batches on their way at the same time
+	const most = 4 // maximum number of calls to dispatch at the same time
 	slots := make(chan struct{}, most)
 	for {
 		select {
@@ -261,8 +263,8 @@ func (g *Gate) send() {
 			return
 		case slots <- struct{}{}:
 		}
-		// While the server is lost, there are no letters, because only attend tries to
-		// reach the server.
+		// While the server is lost, the outbox is muted, so there are no letters. attend
+		// finds out when the server is back.
 		letters, pauses := g.out.empty(g)
 		if len(letters) == 0 {
 			<-slots
@@ -274,7 +276,7 @@ func (g *Gate) send() {
 			defer close(sent)
 			g.dispatch(letters, pauses)
 		}()
-		select { // the next batch does not wait for a server that is far away
+		select { // the next batch does not wait any longer for a server that is far away
 		case <-sent:
 		case <-time.After(batch):
 		}

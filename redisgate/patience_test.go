@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile records when a gate admits requests.
+// A turnstile records when calls to a gate's Wait return.
 type turnstile struct {
 	gate.Gate
 	mu    sync.Mutex
@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time in which no request was admitted, counted from after.
-// A request must have been waiting all that time.
+// longest returns the longest time since after in which no request was admitted. It means
+// something only if callers keep sending requests all that time.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,10 +44,10 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	return gap
 }
 
-// No request waits longer than patience for a reply, whatever happens. The margin
+// Whatever happens, no request may wait longer than patience for a reply. The margin
 // covers the time between two requests from one caller, and the time between two
 // requests from a process that is alone and keeps to its share of the pace.
-func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
+func TestNoRequestWaitsLongerThan400msForAReply(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
 		"server frozen":         func(w *world, _ *Gate) { w.relay.freeze() },
@@ -108,7 +108,7 @@ func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 	}
 }
 
-// slow makes the server slower in steps, up to a delay of one second.
+// slow makes the server slower in steps, up to a delay of almost one second.
 func (w *world) slow(by time.Duration) {
 	for d := by; d < time.Second; d += by {
 		time.Sleep(by)

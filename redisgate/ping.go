@@ -8,28 +8,30 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pingScript does what the other scripts do, but for an account that does not exist.
+// pingScript reads, writes and removes an account as the other scripts do, but under a
+// name that no account has.
 const pingScript = load + `
 put(ARGV[2], get(ARGV[2]))
 redis.call('HDEL', KEYS[1], ARGV[2])
 return 1`
 
-// Ping checks that the gate can use the server. It connects, logs in, runs a script that
-// reads and writes the gate's keys, and sends itself a message. Call Ping once when the
+// Ping checks that the gate can use the server. It connects, logs in, runs scripts that
+// read and write the gate's keys, and sends itself a message. Call Ping once when the
 // program starts, with a deadline, to find a wrong address, a wrong password or a missing
 // permission. Ping also returns an error if the server takes 420 ms or more to reply,
 // because the process could then join the fleet only while a process closer to the server
 // is the leader. You do not have to call Ping: the gate works without the server, and
 // joins the fleet as soon as it can.
 //
-// The error states which step failed, and wraps the error from the client or from ctx.
+// The error states which step failed, or that there was no reply before ctx ended. It
+// wraps the client's error or the cause of ctx, if there is one.
 func (g *Gate) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.ping(ctx) }()
 	select {
 	case err := <-done:
 		return err
-	case <-ctx.Done(): // the client ignores ctx while it waits for a reply
+	case <-ctx.Done(): // by default, the client ignores ctx while it waits for a reply
 		return fmt.Errorf("redisgate: no reply from the server: %w", context.Cause(ctx))
 	}
 }

@@ -51,7 +51,7 @@ func (g *Gate) attendNow() {
 	}
 }
 
-// join records on the server that this process is alive. A process that is new or had
+// join records on the server that this process is alive. A process that is new or has
 // lost the server reads all accounts. Any other process already knows about every change,
 // so it scans only some of the accounts, starting at the cursor. The scan makes the
 // server forget accounts that are out of date. join returns the next cursor.

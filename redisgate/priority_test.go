@@ -69,7 +69,7 @@ func TestUrgentRequestsOfOneProcessGoBeforeTheOthersOfTheFleet(t *testing.T) {
 		}
 		share := float64(bulk) / float64(calls[0]+bulk)
 		assert.Less(t, share, 0.15)
-		assert.Greater(t, share, 0.08, "a priority should keep a tenth of the turns")
+		assert.Greater(t, share, 0.08, "each priority should keep about a tenth of the turns")
 		assert.Greater(t, calls[0]+bulk, int64(5400))
 	})
 }
@@ -141,8 +141,8 @@ func ledBy(waiting map[string]fleet1.Lanes) *leader {
 	return l
 }
 
-// A request is refused if its process's share of the pace cannot be enough, so the share
-// must not be underestimated.
+// A request fails early if its process's share of the pace does not suffice for its
+// deadline, so the share must not be underestimated.
 func TestLessUrgentRequestsDoNotCountAsRivals(t *testing.T) {
 	l := ledBy(map[string]fleet1.Lanes{"urgent": {80, 0, 0}, "normal": {0, 1000, 0}, "both": {80, 1000, 0}, "few": {1, 2, 3}})
 	for id, sharing := range map[string]int{"urgent": 2, "normal": 2, "both": 1, "few": 3} {
@@ -162,5 +162,5 @@ func TestRequestsOfUnknownPriorityCountAsNormal(t *testing.T) {
 		m.give(uint64(i), lane)
 		turns[m.id]++
 	}
-	assert.Equal(t, map[string]int{"urgent": 41, "old": 5, "bulk": 4}, turns, "each priority should get a tenth of the turns, and the rest should go to urgent requests")
+	assert.Equal(t, map[string]int{"urgent": 41, "old": 5, "bulk": 4}, turns, "each priority should get about a tenth of the turns, and the rest should go to urgent requests")
 }

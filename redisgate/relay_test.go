@@ -178,7 +178,7 @@ func (r *relay) thaw() {
 	}
 }
 
-// lead makes the relay connect to another server.
+// lead makes the relay connect to another server, and cuts the existing connections.
 func (r *relay) lead(dial func() (net.Conn, error)) {
 	r.mu.Lock()
 	r.dial = dial

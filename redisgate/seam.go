@@ -33,7 +33,7 @@ func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 }
 
 // Throttled tells the other processes about the pause, and starts to look for the
-// account's leader.
+// account's leader or, if the server is lost, goes alone. It returns the account's link.
 func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
 	l := g.link(g.names.of(key), key)
 	l.history, l.wanted = &h, retryAfter

@@ -24,17 +24,17 @@ import (
 //
 // Times are in ms, by the server's clock.
 //
-// A field that no gate can have written counts as missing. If it caused an error instead,
-// one account would break up the whole fleet. If s is in the future, the server's clock
-// was set back, or another server, whose clock is behind, has taken over. The first
-// reader then shifts the times by the difference, as if no time had passed. Without this
-// shift, a pause that is over and a dead leader's lease would be in force again for as
-// long as the clock was set back. A clock that is set ahead ends pauses and leases early.
-// The leader restores the pause and the lease when it renews the lease, so the only loss
-// is the pause of an account without a leader.
+// A field that decode rejects, because no gate can have written it, counts as missing. If
+// it caused an error instead, one account would break up the whole fleet. If s is in the
+// future, the server's clock was set back, or another server, whose clock is behind, has
+// taken over. The first reader then shifts the times by the difference, as if no time had
+// passed. Without this shift, a pause that is over and a dead leader's lease could be in
+// force again, for up to that difference. A clock that is set ahead ends pauses and leases
+// early. The leader restores what is lost when it renews the lease, so only an account
+// without a leader loses its pause and, if the clock jumps far enough, what was learned.
 //
-// The hash outlives both its latest write and every pause by the time in ARGV[1].
-// countScript removes the fields of accounts that are no longer used.
+// The hash outlives both its latest write and every pause by at least the time in
+// ARGV[1]. countScript removes the fields of accounts that are out of date.
 const load = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -75,9 +75,9 @@ put(ARGV[2], v)
 return 1`
 
 	// leadScript makes a process the leader of an account unless another process already
-	// is. If the lease length is 0, the process gives up the lead. leadScript returns the
-	// leader, how long the pause lasts, what was learned, how many processes use the
-	// account, and how far away the leader is.
+	// is. If the lease length is 0, the process gives up the lead or does not take it.
+	// leadScript returns the leader, how long the pause lasts, what was learned, how many
+	// processes use the account, and how far away the leader is.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local v = get(name)
@@ -92,9 +92,10 @@ put(name, v)
 return {v.l, v.p - now, v.k, v.m, v.d}`)
 
 	// countScript records that a process is alive, and scans some of the accounts,
-	// starting at a cursor. It removes accounts that are out of date. It returns how
-	// many processes there are, the next cursor and, if ARGV[5] is 1, what is known about
-	// the scanned accounts. Scanning all accounts at once would block the server.
+	// starting at a cursor. It removes those that are out of date or unreadable. It
+	// returns how many processes there are, the next cursor and, if ARGV[5] is 1, what is
+	// known about the other scanned accounts. Scanning many accounts at once would block
+	// the server.
 	countScript = redis.NewScript(load + `
 local id, absence, cursor = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf')) do
@@ -123,7 +124,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // the message contains NaN; the other messages are sent anyway
+			if err != nil { // the message contains NaN or an infinity; the other messages are sent anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -158,7 +159,7 @@ func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, er
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	learned := ""
 	if l.known.Learned != nil {
-		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise Learned contains NaN, which is of no use to the next leader
+		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise Learned contains NaN or an infinity, which is of no use to the next leader
 			learned = string(b)
 		}
 	}

@@ -20,7 +20,7 @@ func TestUnreadableFieldOnTheServerIsReplaced(t *testing.T) {
 		`{"p":"0","e":0,"l":"","k":"","m":0,"s":0}`,                                // wrong types
 		`{"p":0,"e":0,"l":7,"k":{},"m":0,"s":0}`,                                   //
 		`{"p":0,"e":0,"l":null,"k":null,"m":null,"s":null}`,                        //
-		`{"p":1e999,"e":0,"l":"","k":"","m":0,"s":0}`,                              // not numbers
+		`{"p":1e999,"e":0,"l":"","k":"","m":0,"s":0}`,                              // not finite, or negative
 		`{"p":NaN,"e":0,"l":"","k":"","m":0,"s":0}`,                                //
 		`{"p":-1,"e":0,"l":"","k":"","m":0,"s":0}`,                                 //
 		`{"p":0,"e":9007199254740993000,"l":"another","k":"","m":0,"s":0}`,         // a lease that never ends
@@ -96,8 +96,8 @@ func TestPeriodicSignOfLifeReadsNoAccounts(t *testing.T) {
 		for _, g := range gates {
 			assert.Len(t, g.notes, 1000)
 		}
-		// A process that had lost the server may have missed news, so it reads all
-		// accounts.
+		// A process that has lost the server may have missed news, so it reads all
+		// accounts when it rejoins.
 		w.relay.freeze()
 		throttle(t, gates[0], "k", time.Minute)
 		time.Sleep(5 * time.Second)

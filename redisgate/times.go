@@ -6,7 +6,7 @@ const (
 	patience     = 400 * time.Millisecond  // how long requests wait for a reply before this process continues alone
 	tooSlow      = 300 * time.Millisecond  // time without a reply after which the server counts as lost
 	askAgain     = 250 * time.Millisecond  // interval between questions to a leader that does not reply
-	tellEvery    = 500 * time.Millisecond  // interval between reports while the leader knows that more requests wait
+	tellEvery    = 500 * time.Millisecond  // interval between periodic reports while the leader knows that more requests wait
 	settled      = time.Second             // time after a pause during which outcomes are reported at once, because the leader's burst waits for them
 	batch        = 50 * time.Millisecond   // interval between batches of messages if the server is far away or many requests wait
 	rejoinEvery  = 500 * time.Millisecond  // interval between attempts to rejoin
@@ -15,29 +15,29 @@ const (
 	aliveEvery   = time.Second             // interval between reports from a process whose requests are all in flight
 	leaseTime    = 1500 * time.Millisecond // how long a leader leads without renewing its lease
 	renewLease   = 400 * time.Millisecond  // interval between renewals of a lease
-	minLead      = 2 * time.Second         // how long a leader leads before it passes the lead on to a nearer process
-	leaderIdle   = 5 * time.Second         // time without requests after which a leader resigns
+	minLead      = 2 * time.Second         // how long a leader leads, at least, before it passes the lead on to a nearer process
+	leaderIdle   = 5 * time.Second         // time without reports after which an idle leader resigns
 	memberFresh  = time.Second             // age of a member's latest report after which the member gets no turns
 	memberGone   = 3 * time.Second         // age of a member's latest report after which its turns are taken back
 	presence     = 10 * time.Second        // interval between the signs of life that a process leaves on the server
 	absence      = 30 * time.Second        // age of its latest sign of life after which a process is no longer counted
 	keep         = 10 * time.Minute        // how long an account that no process uses is remembered
 	noticeAgain  = keep / 4                // interval at which processes that do not use an account are told that the account is in use
-	startWait    = 250 * time.Millisecond  // how long New waits for the server
-	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
-	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader reports a pause; the controller uses the same value
+	startWait    = 250 * time.Millisecond  // how long New waits for the server, at most
+	closeWait    = 500 * time.Millisecond  // how long Close waits for the server, at most
+	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader reports a pause; also the controller's shortest pause of its own
 )
 
 // A distance is the duration of a round trip to the server, or 0 if it is not known yet.
-// A message from one process to another takes equally long. A turn takes twice as long,
+// A message from one process to another takes about as long. A turn takes twice as long,
 // because a report has to ask for the turn first. The time that a process waits for a
 // reply therefore grows with the distance. Some of the constants above are the values for
 // a nearby server.
 type distance time.Duration
 
 const (
-	nearby   = distance(420 * time.Millisecond) // at this distance, a process does not join the fleet
-	farthest = distance(500 * time.Millisecond) // at this distance, a process leaves the fleet
+	nearby   = distance(420 * time.Millisecond) // from this distance on, a process does not join the fleet, unless a nearer process leads
+	farthest = distance(500 * time.Millisecond) // from this distance on, a process leaves the fleet, unless a nearer process leads
 	unknown  = distance(500 * time.Millisecond) // upper estimate of a distance that is not known yet
 	slowly   = 10 * time.Second                 // time constant with which the distance grows
 	slack    = patience - tooSlow               // allowance for the part of a round trip that is not spent on the network
@@ -45,8 +45,8 @@ const (
 
 // taken returns the updated distance after a round trip that took trip. since is the time
 // since the previous round trip ended. The distance is a minimum that rises slowly, so
-// that a server that becomes slow does not make requests wait longer before the process
-// continues alone.
+// that a server that becomes slow does not soon make requests wait much longer before the
+// process continues alone.
 func (d distance) taken(trip, since time.Duration) distance {
 	t := min(max(distance(trip), 1), 2*farthest)
 	if d == 0 || t < d {
@@ -75,7 +75,7 @@ func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
 // farther returns the distance beyond which a leader is too far away for a member at
 // distance d. A reply from a leader at that distance still arrives within the time that
-// turn returns.
+// turn returns, plus slack.
 func (d distance) farther() distance { return 2*d + distance(50*time.Millisecond) }
 
 // lease returns how long a leader leads without renewing its lease. A lease command that

@@ -60,8 +60,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 	},
 }
 
-// Trouble with the server is logged once. No call fails and no process stops because of
-// the trouble. Once it is over, the processes form a fleet again.
+// Trouble with the server is logged. No call fails and no process stops because of the
+// trouble. Once the trouble is over, the processes form a fleet again.
 func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
@@ -83,7 +83,7 @@ func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 			reach(100, "too few requests were accepted before the trouble")
 			lost := func(b *logbook) bool { return b.count(lostText) == b.count(backText)+1 }
 			trouble.begin(s)
-			reach(100, "too few requests were accepted while the server was "+name)
+			reach(100, "too few requests were accepted during the trouble: server "+name)
 			for _, b := range books {
 				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the process should have logged that it lost the fleet")
 			}
@@ -208,7 +208,7 @@ func TestNoRequestWaitsForASilentServer(t *testing.T) {
 	}
 }
 
-func TestCloseDoesNotWaitForASilentServer(t *testing.T) {
+func TestCloseDoesNotWaitLongForASilentServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	g, _ := newGate(t, s.addr())
@@ -248,7 +248,7 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	seen := 0
 	for lines.Scan() && !strings.Contains(lines.Text(), "the end") {
 		from, command, _ := strings.Cut(lines.Text(), "]")
-		if strings.HasSuffix(from, " lua") { // a command inside a script, with the server's time
+		if strings.HasSuffix(from, " lua") { // a command inside a script, which may contain the server's time
 			continue
 		}
 		seen++
@@ -287,8 +287,8 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// A process may have opened its account only a moment before it goes alone. Its call must
-// not wait for the pause that a new controller begins with.
+// A process that is alone may open an account about which the fleet has learned nothing.
+// The call must not wait for the pause that a new controller begins with.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

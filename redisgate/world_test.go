@@ -17,8 +17,8 @@ import (
 // defaultNames returns the names that gates with default options use on the server.
 func defaultNames() names { return newNames("iamhttp", fleet1.Number) }
 
-// A world is a server and its fleets in virtual time. Time passes only where a test
-// delays something, so a test can assert exactly when something happens, even on a slow
+// A world is a server and its fleets in virtual time. Time passes only while all
+// goroutines wait, so a test can assert exactly when something happens, even on a slow
 // machine. The server is miniredis, which runs the same scripts. The tests that call
 // startServer show that the scripts work on a real server. Tests in virtual time do not
 // run in parallel with those, because the two kinds would compete for the processor.

@@ -92,7 +92,7 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 
 // redirectsLeft: an http.Client inside the RoundTripper would follow redirects without
 // calling the outer client's CheckRedirect, and would send tokens that only the outer
-// client knows it must remove.
+// client knows to remove.
 func redirectsLeft(c *trial) error {
 	return c.bubble(func() error {
 		asked, base := 0, replies(status(302, "Location: http://elsewhere.example/"), status(200))
@@ -108,7 +108,7 @@ func redirectsLeft(c *trial) error {
 		}
 		defer o.close()
 		if n := len(base.sent()); n != 1 || asked != 1 {
-			return fmt.Errorf("the RoundTripper followed a redirect: %d requests were sent, and CheckRedirect was called %d times", n, asked)
+			return fmt.Errorf("the client did not get to decide about a redirect: %d requests were sent, and CheckRedirect was called %d times", n, asked)
 		}
 		if o.err != nil || o.resp.StatusCode != 302 {
 			return fmt.Errorf("a redirect was not returned as a response: %w", errors.Join(o.err, o.oneOf()))
@@ -223,8 +223,7 @@ func interimReleased(c *trial) error {
 }
 
 // readingBounded: a RoundTripper reads a body so that the connection can be reused, or to
-// put the body's text into an error. Neither reason justifies reading a body that does
-// not end.
+// put the body's text into an error. Neither reason justifies reading without a limit.
 func readingBounded(c *trial) error {
 	const (
 		most      = 1 << 20
@@ -370,8 +369,8 @@ func noSecrets(c *trial) error {
 }
 
 // pointerErrors: errors.As with a pointer type does not find a value, and errors.As with
-// a value type does not find a pointer. errors.Is never matches a value that is not
-// comparable.
+// a value type does not find a pointer. errors.Is matches a value that is not
+// comparable only through an Is method.
 func pointerErrors(c *trial) error {
 	if !c.StatusErrors {
 		return fmt.Errorf("%w: no response is returned as an error", ErrNotApplicable)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// mostSends is the number of attempts after which the base returns only errors, to
+	// mostSends is the number of attempts after which a memory returns only errors, to
 	// stop a RoundTripper that would otherwise retry forever.
 	mostSends = 1000
 	// longest is the virtual time after which a call is considered to hang.
@@ -31,8 +31,8 @@ func (c *trial) bubble(f func() error) error {
 	})
 }
 
-// bubbleThatEnds is like bubble, but returns an error if a goroutine is still running
-// when f returns.
+// bubbleThatEnds is like bubble, but gives goroutines no time to end: it returns an error
+// if one is still waiting when f has returned.
 func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil { // synctest panics if goroutines are left over
@@ -53,7 +53,7 @@ func panicked(err *error) {
 	}
 }
 
-// An outcome is the result and the duration of a call to RoundTrip.
+// An outcome is the result and the duration of a call.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -99,7 +99,7 @@ func doFunc(f func() (*http.Response, error)) (outcome, error) {
 	}
 }
 
-// A reply produces the result of one attempt, after the base has read the request.
+// A reply produces the result of one attempt.
 type reply func(*http.Request) (*http.Response, error)
 
 // status replies with a status code and a short text. fields are header lines such as
@@ -123,25 +123,25 @@ func newResponse(req *http.Request, code int, body io.ReadCloser, fields ...stri
 	}
 }
 
-// failure replies with an error.
+// failure replies without a response, and with err, which may be nil.
 func failure(err error) reply {
 	return func(*http.Request) (*http.Response, error) { return nil, err }
 }
 
-// A send is one request that a base received.
+// A send is one request that a memory has received and read.
 type send struct {
 	req  *http.Request
 	body string
 	at   time.Time
 }
 
-// A memory is a base that obeys the contract and replies from memory.
+// A memory is a base that replies from memory. It obeys the contract if its replies do.
 type memory struct {
 	replies []reply // the results of the attempts, in order; the last one is used for all later attempts
 
 	mu     sync.Mutex
 	sends  []send
-	bodies []*body // the bodies of the responses
+	bodies []*body // the responses' bodies that are a *body
 	closed int     // the number of calls to CloseIdleConnections
 }
 
@@ -170,7 +170,7 @@ func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	m.sends = append(m.sends, s)
 	m.mu.Unlock()
 	if n >= mostSends {
-		return nil, fmt.Errorf("the request was sent %d times, so the test stops here", n)
+		return nil, fmt.Errorf("%d requests have been sent already, so the base now returns only errors", n)
 	}
 	resp, err := m.replies[min(n, len(m.replies)-1)](req)
 	if resp != nil {
@@ -254,7 +254,7 @@ func (b *body) count() (read, closes int) {
 	return b.read, b.closes
 }
 
-// address is the URL of all requests.
+// address is the URL of the requests; noSecrets adds a query.
 const address = "http://service.example/v3/users"
 
 func newRequest(method, text string) *http.Request {

@@ -28,8 +28,8 @@ func Example() {
 	}, roundtriptest.Options{})
 }
 
-// Set Retries to a status that you retry. With the zero Options, the retries of a
-// RoundTripper are not checked.
+// Set Retries to a status that you retry. If Retries is 0, the retries of a RoundTripper
+// are not checked.
 func ExampleRun() {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, PassThrough: true}

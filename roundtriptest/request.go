@@ -58,7 +58,7 @@ func requestUnmodified(c *trial) error {
 
 // unmodified returns an error if a call modified the request. before is a copy that was
 // made before the call, with its own copies of the header and the URL. Functions,
-// channels and the context can only be compared by identity.
+// channels, the context and the body are compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
 		return errors.New("the request's context was modified")
@@ -84,7 +84,7 @@ func unmodified(before, after *http.Request) error {
 }
 
 // bodyClosed: a body may be a file that must be closed, or a pipe whose writer blocks
-// until the reader closes it.
+// until the body is read or closed.
 func bodyClosed(c *trial) error {
 	tries := map[string]reply{
 		"got a 200":                              status(200),
@@ -129,7 +129,7 @@ func bodyClosed(c *trial) error {
 }
 
 // bodyNotReused: a response may arrive while the request is still being sent. If the
-// retry uses the same body, both attempts then read it at the same time.
+// retry then uses the same body, both attempts may read it at the same time.
 func bodyNotReused(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -149,10 +149,10 @@ func bodyNotReused(c *trial) error {
 			return fmt.Errorf("a %d was to be retried, but the base received only %d request(s) (error: %v)", c.Retries, len(base.bodies), o.err)
 		}
 		if got := base.bodies[1].String(); got != payload {
-			return fmt.Errorf("the retry was sent while the body of the first attempt was still being read, and had the body %q instead of %q", got, payload)
+			return fmt.Errorf("the retry, which may be sent while the body of the first attempt is still being read, had the body %q instead of %q", got, payload)
 		}
 		if got := base.bodies[0].String(); !strings.HasPrefix(payload, got) {
-			return fmt.Errorf("the first attempt was still reading its body when the retry began, and read %q instead of %q", got, payload)
+			return fmt.Errorf("the first attempt, which may still be reading its body when the retry begins, read %q, which is not the beginning of %q", got, payload)
 		}
 		return nil
 	}); err != nil {
@@ -194,7 +194,7 @@ func bodyNotReused(c *trial) error {
 }
 
 // A lateReader responds to the first attempt after reading a few bytes of its body, and
-// reads the rest of that body when the second attempt has begun.
+// reads the rest of that body when the second attempt has begun or an hour has passed.
 type lateReader struct {
 	code int
 	// second is closed when the second attempt has begun, and first when the body of
@@ -250,7 +250,7 @@ func noEmptyRetry(c *trial) error {
 		o.close()
 		for i, s := range base.sent() {
 			if s.body != payload {
-				return fmt.Errorf("a request with a body but without GetBody was sent again: attempt %d had the body %q instead of %q", i+1, s.body, payload)
+				return fmt.Errorf("attempt %d of a request with a body but without GetBody had the body %q instead of %q", i+1, s.body, payload)
 			}
 		}
 		return err

@@ -1,6 +1,6 @@
 // Package roundtriptest tests whether an [http.RoundTripper] that wraps another one
-// obeys the RoundTripper contract: the documentation of net/http and, if the
-// RoundTripper retries requests, the RFCs.
+// obeys the RoundTripper contract: the documentation of net/http and, mostly for
+// retries, the RFCs.
 //
 //	func TestContract(t *testing.T) {
 //		roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
@@ -10,7 +10,7 @@
 //
 // Each trap tests one clause of the contract that existing implementations break.
 // Nearly all traps run in virtual time, so you need not shorten the RoundTripper's
-// waits. The traps about connections use a real http.Transport and http.Server over
+// waits. Traps that need connections use a real http.Transport and http.Server, over
 // in-memory connections. Run the suite with -race: some mistakes are visible only to
 // the race detector.
 package roundtriptest
@@ -61,8 +61,8 @@ type Trap struct {
 // Check tries the trap on the RoundTripper that wrap builds around a base. It returns nil
 // if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the trap
 // does not apply, and otherwise an error that describes what went wrong. Check may call
-// wrap several times; for one trap, the RoundTripper that the first call returns is the
-// base of the second call.
+// wrap several times; for one trap, it passes a RoundTripper that wrap returned to wrap
+// again, as the base.
 //
 // Check needs t for virtual time. It does not mark t as failed, except for data races
 // that the race detector finds. Check must not be called in a synctest bubble.
@@ -103,18 +103,18 @@ var traps = []Trap{
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
-	// These traps are about responses that are not returned.
+	// These traps are about responses that are not returned, and about a broken base.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
-	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
-	// These traps are about waiting.
+	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases may leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
+	// These traps are about waiting; the last one is about odd responses.
 	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},
 	{"nothing goes on after a canceled call", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response".`, nothingLeft},
 	{"a client's timeout ends the wait", `http.Client.Timeout: "The Client cancels requests to the underlying Transport as if the Request's Context ended."`, clientTimeoutEndsWait},
 	{"Retry-After is understood in all its forms", `RFC 9110 §10.2.3: "Retry-After = HTTP-date / delay-seconds", "delay-seconds = 1*DIGIT"; §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three HTTP-date formats."`, retryAfterForms},
-	{"a wrong clock does not matter", `RFC 9110 §6.6.1: Date is the time at which the message was originated, by the same clock as the HTTP-date in Retry-After (§10.2.3).`, wrongClock},
+	{"a wrong clock does not matter", `RFC 9110 §6.6.1: Date is the time at which the message was originated; the HTTP-date in Retry-After (§10.2.3) comes from the same clock.`, wrongClock},
 	{"a server is not asked again earlier than it said", `RFC 9110 §10.2.3: Retry-After says "how long the user agent ought to wait before making a follow-up request".`, neverEarly},
-	{"callers that were throttled are no storm", `RFC 6585 §4: 429 "indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
+	{"callers that were throttled are no storm", `RFC 6585 §4: a 429 "MAY include a Retry-After header indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
 	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
 	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
 	// These traps are about the requests that are sent, and about errors.

@@ -1,5 +1,5 @@
-// A trap quotes one clause of net/http's documentation or of an RFC and tests a situation
-// in which that clause is easily broken. To add a trap, add a line to traps and write a
+// A trap cites a clause of the Go documentation or of an RFC, and tests a situation in
+// which that clause is easily broken. To add a trap, add a line to traps and write a
 // function that returns what went wrong. Run the RoundTripper in virtual time, with
 // bubble. Also add a RoundTripper to defects below: it must have a defect that the new
 // trap finds, but no other trap does. A rule of good style that does not follow from a
@@ -32,8 +32,8 @@ var (
 	errorMode   = roundtriptest.Options{Retries: 429, StatusErrors: true}
 )
 
-// All settings except the mode and the gate have their defaults, because most users use
-// the zero Transport.
+// All settings except Base, the mode and the gate have their defaults, because most users
+// use the zero Transport.
 func TestTransportAvoidsEveryTrap(t *testing.T) {
 	for _, status := range []int{429, 408} {
 		for _, errors := range []bool{false, true} {
@@ -56,7 +56,7 @@ func TestTransportAvoidsEveryTrap(t *testing.T) {
 	}
 }
 
-func TestBaseAloneAvoidsEveryTrap(t *testing.T) {
+func TestBaseAloneAvoidsEveryTrapThatApplies(t *testing.T) {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper { return base }, roundtriptest.Options{})
 }
 
@@ -72,8 +72,8 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 	assert.Len(t, applicable, 11)
 }
 
-// If the RoundTripper does not retry the status in Options.Retries, the trap must report
-// that.
+// If the RoundTripper does not retry the status in Options.Retries, at least one trap
+// must report that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	found := false
@@ -105,8 +105,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport with a defect: if above is set, above handles each request and
-// calls the Transport itself.
+// broken is a Transport. If above is set, above is its defect: it handles each request
+// and calls the Transport itself.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -119,7 +119,7 @@ func (b *broken) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.above(&b.Transport, req)
 }
 
-// below is a RoundTripper with a defect, between a Transport and the base.
+// below is a RoundTripper with a defect, usually between a Transport and the base.
 type below struct {
 	http.RoundTripper
 	f func(base http.RoundTripper, req *http.Request) (*http.Response, error)

@@ -62,7 +62,7 @@ func (c *trial) cancel(cause error) (outcome, error) {
 	return o, err
 }
 
-// nothingLeft: a wait in a separate goroutine, or in time.Sleep, can outlast the call.
+// nothingLeft: a separate goroutine that waits, say in time.Sleep, can outlast the call.
 func nothingLeft(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -100,7 +100,7 @@ func retryAfterForms(c *trial) error {
 	asked := []struct {
 		what   string
 		values func(now time.Time) []string
-		least  time.Duration // the minimum wait; never means that there must be no retry within a day
+		least  time.Duration // the minimum wait; never means that there must be no retry before the deadline
 	}{
 		{"a number of seconds", literally("5"), 5 * time.Second},
 		{"a number of seconds on each of two header lines", literally("5", "6"), 5 * time.Second},
@@ -144,7 +144,7 @@ func retryAfterForms(c *trial) error {
 			case n == 1 || base.gap() > time.Hour:
 				return fmt.Errorf("the call waited too long: it took %v", o.took)
 			case base.gap() < a.least:
-				return fmt.Errorf("the request was sent again after %v instead of %v", base.gap(), a.least)
+				return fmt.Errorf("the request was sent again after %v instead of at least %v", base.gap(), a.least)
 			}
 			return nil
 		}); err != nil {
@@ -180,7 +180,7 @@ func wrongClock(c *trial) error {
 				return err
 			}
 			if gap := base.gap(); gap < 10*time.Second || gap > 5*time.Minute {
-				return fmt.Errorf("the request was sent again after %v instead of 10s", gap)
+				return fmt.Errorf("the request was sent again after %v; want at least 10s and at most 5m", gap)
 			}
 			return nil
 		}); err != nil {
@@ -312,7 +312,7 @@ func wrappedTwice(c *trial) error {
 		}
 	}
 	if sends[1] > sends[0] {
-		return fmt.Errorf("a request that always gets a %d is sent %d times, but %d times if the RoundTripper is wrapped twice", c.Retries, sends[0], sends[1])
+		return fmt.Errorf("a request that always gets a %d is sent %d times, but %d times if the base is wrapped twice", c.Retries, sends[0], sends[1])
 	}
 	return nil
 }

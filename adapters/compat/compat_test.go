@@ -9,8 +9,9 @@
 // list sdks. The value contains a function that makes a call whose requests are counted,
 // the name of the function that gives the SDK an http.Client, and the behaviors that the
 // SDK has without a Transport, each one with a function that checks it. oauth2_test.go is
-// a short example. If a setting of the SDK switches its own retries off, put that setting
-// into advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
+// a short example. If a setting keeps the SDK's own retries from multiplying the
+// Transport's, put that setting into advice. Then run go mod tidy and go test -update,
+// and commit the tables unchanged.
 package compat
 
 import (
@@ -54,7 +55,7 @@ type sdk struct {
 	// w.advised is true, call follows the advice; otherwise, it sets the SDK up as usual.
 	call   func(ctx context.Context, w *world) error
 	usual  string // the usual setup, as the table names it; empty for the SDK's defaults
-	advice string // the setting that switches the SDK's own retries off; empty if it has none
+	advice string // the setting that keeps the SDK's own retries from multiplying the Transport's; empty if none is needed
 
 	connect string // the name of the function that gives the SDK the http.Client and, if w.advised is true, follows the advice; the table shows its code
 
@@ -127,8 +128,8 @@ var (
 
 const short = "../../docs/sdks.md"
 
-// unwaited is a schedule without waits. Without waits, the number of requests is the same
-// in each run; random waits might exceed the timeouts that some SDKs have.
+// unwaited returns a schedule without waits. Without waits, the number of requests is the
+// same in each run; random waits might exceed the timeouts that some SDKs have.
 func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 // A world is the environment of one SDK: a service, and the mode in which the SDK calls
@@ -223,7 +224,7 @@ const (
 type measurement struct {
 	outcome
 	requests int
-	typed    string // how to get the *StatusError; empty if there was no error, no request or no Transport
+	typed    string // how to get the *StatusError, or untyped; empty if there was no error, no request or no Transport
 }
 
 func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome) (m measurement) {
@@ -255,7 +256,7 @@ var codes = [...]int{403, 404, 429, 503}
 type counts [len(codes)]int
 
 // most is the number of requests that a Transport with its defaults sends if nothing
-// above it retries: eight for a 429, and one for any other code.
+// above it retries: eight for a 429, and one for each of the other codes.
 var most = counts{1, 1, 8, 1}
 
 // A report is everything that was measured about one SDK.
@@ -361,7 +362,7 @@ func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) { reports = append(reports, measureSDK(t, s)) })
 	}
 	if len(reports) < len(sdks) {
-		t.Skip("some SDKs were left out by -run, so there is no table to compare")
+		t.Skip("some SDKs were not measured, so there is no table to compare")
 	}
 	old, err := os.ReadFile(short)
 	require.NoError(t, err)
@@ -385,7 +386,7 @@ func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
 	}
 }
 
-// must panics if there is an error, which only a mistake in the suite itself can cause.
+// must panics if there is an error. It is for steps that should never fail.
 func must(err error) {
 	if err != nil {
 		panic(err)

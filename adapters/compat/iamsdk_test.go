@@ -31,7 +31,7 @@ type family struct {
 	// call uses Install if install is true, logs in through base, calls ready, and then
 	// sends a request with the given method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // reports whether err is the SDK's error for the given code, with the checks that callers use
+	own  func(err error, code int) bool // reports whether err is the SDK's error for the given code or for a failed login, with the checks that callers use
 }
 
 var families = []family{
@@ -92,7 +92,7 @@ type meeting struct {
 	name, method string
 	answer       iamtest.Answer // response to each request
 	login        iamtest.Answer // response to each login after the first
-	want         int            // expected number of requests with Install
+	want         int            // expected number of requests with Install, except logins
 	logins       int
 }
 

@@ -24,10 +24,10 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// Configure makes p send its requests through t, sets t.PassThrough, and passes p's
-// errors through [Wrap]. It also switches off gophercloud's own back-off for 429 and 498,
-// whose retries would multiply t's. Call Configure once, before openstack.Authenticate,
-// so that it also applies to logging in.
+// Configure makes p send its requests through t, sets t.PassThrough, and passes most of
+// p's errors through [Wrap]. It also switches off gophercloud's own back-off for 429 and
+// 498, whose retries would multiply t's. Call Configure once, before
+// openstack.Authenticate, so that it also applies to logging in.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that p already has. Several clients may share t

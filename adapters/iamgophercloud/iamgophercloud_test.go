@@ -147,7 +147,7 @@ func TestAFailureHoldsGophercloudsErrorAndTheTypedError(t *testing.T) {
 	both(t, err, 404)
 }
 
-func TestTheTypedErrorHasAttemptsAndStopWithAndWithoutARecorder(t *testing.T) {
+func TestTheTypedErrorHasAttemptsAndStopHoweverItIsObtained(t *testing.T) {
 	k := newKeystone(t)
 	client := connect(t, k, quick())
 	k.script.Next(iamtest.Throttled(0))
@@ -391,7 +391,7 @@ func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	assert.Equal(t, err.Error(), wrapped.Error())
 }
 
-func TestTheClientsRoundTripperBecomesTheBase(t *testing.T) {
+func TestTheClientsRoundTripperBecomesTheBaseUnlessABaseIsSet(t *testing.T) {
 	p, err := openstack.NewClient("http://127.0.0.1:1/")
 	require.NoError(t, err)
 	own := &http.Transport{}
@@ -461,8 +461,8 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"a NotSentError joined with an error for a response": {errors.Join(notSent, value), false},
 		"an empty error":                                     {&gophercloud.ErrUnexpectedResponseCode{}, false},
 		"a URL that cannot be parsed":                        {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
-		"a nil ErrUnexpectedResponseCode":                    {nilOf(nilCode), false},
-		"a nil ErrUnableToReauthenticate":                    {nilOf(nilReauth), false},
+		"a wrapped nil ErrUnexpectedResponseCode":            {nilOf(nilCode), false},
+		"a wrapped nil ErrUnableToReauthenticate":            {nilOf(nilReauth), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamgophercloud.Wrap(tt.err)

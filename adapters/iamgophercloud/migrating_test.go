@@ -50,7 +50,7 @@ func TestAfterMigratingFromTheHooksTheTransportRetries(t *testing.T) {
 		{"GET", 429}:  {6, 6},
 		{"GET", 408}:  {1, 6},
 		{"GET", 503}:  {4, 6},
-		{"POST", 503}: {4, 1}, // a POST is not idempotent, so a 503 is not retried
+		{"POST", 503}: {4, 1}, // a POST is not idempotent, so the Transport does not retry it after a 503
 		{"GET", 404}:  {1, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {

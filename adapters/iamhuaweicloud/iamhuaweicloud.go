@@ -43,19 +43,19 @@ import (
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
 // or RoundTripper of c or, if c has neither, an http.Transport with the DialContext,
-// HttpProxy and IgnoreSSLVerification of c. (The SDK ignores these three settings if c
-// has a RoundTripper.) Several builders may use the same t, and then share its
-// connections. Configure the builders one after the other and use the same c for all of
-// them, because the first call sets Base.
+// HttpProxy and IgnoreSSLVerification of c. (If c has either, the SDK ignores these three
+// settings.) Several builders may use the same t, and then share its connections.
+// Configure the builders one after the other and use the same c for all of them, because
+// the first call sets Base.
 //
 // If your credential is an access key (AK/SK, basic or global), pass it to Configure too.
-// Configure then calls WithCredential, and an [aksk.Transport] below t signs each
-// attempt, so that signatures do not expire during waits. The aksk.Transport uses the
-// keys that the credential has when you call Configure. If several builders use the same
-// t, pass a credential in the first call. If the keys rotate, set t.Base to your own
-// aksk.Transport instead. A credential that the SDK obtains itself, for example from a
-// machine's metadata, may change at any time, so requests with such a credential are not
-// signed again.
+// Configure then calls WithCredential, and an [aksk.Transport] below t makes sure that
+// each attempt has a fresh signature, so that no signature expires during a wait. The
+// aksk.Transport uses the keys that the credential has when you call Configure. If
+// several builders use the same t, pass a credential in the first call. If the keys
+// rotate, set t.Base to your own aksk.Transport instead. A credential that the SDK
+// obtains itself, for example from a machine's metadata, may change at any time, so
+// requests with such a credential are not signed again.
 func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()
@@ -106,10 +106,10 @@ func base(c *config.HttpConfig) http.RoundTripper {
 
 // An ErrorHandler creates the errors that an SDK client returns for failing responses.
 // Each of these errors joins Inner's error and the *[iamhttp.StatusError] of the same
-// response, so errors.As finds both. The text comes from the typed error, and contains
-// the service's message instead of the raw body that the SDK prints. If iamhttp does not
-// recognize the body's format, the typed error takes its service code and message from
-// Inner's error.
+// response, so errors.As finds both. The text is that of Inner's error, but the typed
+// error's text replaces the SDK's JSON or, if there is none, is appended. If iamhttp
+// finds no message in the body, the typed error takes its service code and message from
+// Inner's error, if that has a service code.
 //
 // [Configure] installs an ErrorHandler. You can also install one yourself, with the
 // WithErrorHandler method of a builder or a client. An ErrorHandler is safe for
@@ -122,7 +122,8 @@ func base(c *config.HttpConfig) http.RoundTripper {
 // The SDK calls the handler for responses only. If there is no response, the SDK returns
 // the Transport's error inside a *url.Error: a *[iamhttp.NotSentError] if the gate
 // refused the first attempt; a *StatusError if the gate refused a retry, if the wait for
-// a retry was canceled, or if a proxy refused to connect; otherwise Base's error.
+// a retry was canceled, or if a proxy refused to connect; otherwise Base's error. If the
+// SDK has tried several endpoints, it returns only the text of these errors.
 //
 // The error that the handler returns is a wrapper, because a ServiceResponseError cannot
 // hold another error. errors.As finds the ServiceResponseError inside the wrapper; the
@@ -141,7 +142,8 @@ var errNoResponse = errors.New("iamhttp: the SDK passed no response to its error
 
 // HandleError implements sdkerr.ErrorHandler. The SDK calls HandleError for every
 // response. A response with a status from 100 to 399 is passed to Inner untouched.
-// HandleError reads the body of any other response, and puts it back for Inner.
+// HandleError reads up to 64 KiB of the body of any other response, and puts these bytes
+// back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would mistake nil for a success
@@ -167,7 +169,7 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 		ctx := r.Request.Context()
 		attempts = iamhttp.ResendCount(ctx) + 1
 		// An outer handler may have read the body with the SDK's GetBody, which also
-		// closes the body. In that case, the context has ended, but the bytes that
+		// closes the body. In that case, the context may have ended, but the bytes that
 		// GetBody put back can still be read. Reading a body from the network still ends
 		// at the Timeout.
 		r.Request = r.Request.WithContext(context.WithoutCancel(ctx))
@@ -182,29 +184,32 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // Wrap adds the *[iamhttp.StatusError] of the response to an SDK error, as an
 // [ErrorHandler] does. Use Wrap for errors that no ErrorHandler has seen: errors from the
 // SDK's own handler, and from the requests that the SDK sends to get credentials or, in
-// SafeBuild, to look up the account's domain. (If looking up a project fails, the SDK
-// keeps only the error's text, so Wrap returns the SDK's error unchanged.)
+// SafeBuild, to look up the account's domain. (If the SDK fails to look up a project, or
+// to get credentials in a pod, it keeps only the error's text, so Wrap returns the SDK's
+// error unchanged.)
 //
-// Wrap returns err unchanged if it is nil, was not caused by a response, was caused by a
-// response that is not a failure, or already holds a *StatusError or a
-// *[iamhttp.NotSentError]. The typed error is made from the fields of a
-// ServiceResponseError, so it has no Method, URL, Attempts or Stop, and its header
-// contains only the request ID.
+// Wrap returns err unchanged if it already holds a *StatusError or a
+// *[iamhttp.NotSentError], or holds no ServiceResponseError with the status of a failure:
+// for example, because err is nil, was not caused by a response, or was caused by a
+// response that is not a failure or broke off. The typed error is made from the fields of
+// a ServiceResponseError, so it has no Method, URL, Attempts or Stop, and its header
+// contains at most the request ID.
 func Wrap(err error) error {
 	if _, notSent := as[*iamhttp.NotSentError](err); notSent {
 		return err // the request was not sent, whatever else err holds
 	}
 	sr := serviceError(err)
 	if sr == nil || sr.StatusCode < 400 {
-		// The SDK also makes a ServiceResponseError with status 200 for a success that it
-		// cannot decode, and one with status 0 for a response that broke off.
+		// The SDK also makes a ServiceResponseError for a success that it cannot decode,
+		// with the status of the success, and one with status 0 for a failing response
+		// that broke off.
 		return err
 	}
 	var header http.Header
 	if sr.RequestId != "" {
 		header = http.Header{"X-Request-Id": {sr.RequestId}}
 	}
-	var body []byte // nil if unknown, which is usual
+	var body []byte // nil if unknown
 	if sr.ErrorCode == "" {
 		body = []byte(sr.ErrorMessage) // where the SDK puts a body that it does not understand
 	}
@@ -213,9 +218,9 @@ func Wrap(err error) error {
 	return join(err, status)
 }
 
-// adopt copies the code and the message from the SDK's error if only the SDK has found
-// them. Some services have their own body formats, such as {"badRequest": {"code": …,
-// "message": …}}, or CCE's errorCode and errorMessage.
+// adopt copies the code and the message from the SDK's error if that has a code and the
+// typed error has no message. This is the case in Wrap if the body is unknown, and in
+// HandleError if only the SDK, which looks for them at any depth, finds them in the body.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return

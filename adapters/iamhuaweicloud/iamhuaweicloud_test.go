@@ -72,7 +72,8 @@ func newService(t *testing.T, answers ...iamtest.Answer) *service {
 	return s
 }
 
-// quick returns a Transport that does not wait before its retries.
+// quick returns a Transport that does not wait before a retry unless the service asks for
+// a wait.
 func quick(attempts int) *iamhttp.Transport {
 	return &iamhttp.Transport{MaxAttempts: attempts, Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
 }
@@ -136,7 +137,7 @@ func TestAFailureHoldsTheSDKsErrorAndTheTypedError(t *testing.T) {
 	s.script.AssertCount(t, 1)
 }
 
-func TestTheReasonComesFromTheServicesOwnCode(t *testing.T) {
+func TestTheReasonComesFromTheServicesOwnCodeIfThereIsOne(t *testing.T) {
 	for name, tt := range map[string]struct {
 		iamtest.Answer
 		own     string
@@ -151,7 +152,7 @@ func TestTheReasonComesFromTheServicesOwnCode(t *testing.T) {
 			iamtest.Answer{Status: 400, Body: `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
-		"a code in a form that only the SDK understands": {
+		"a gateway code in a nested object": {
 			iamtest.Answer{Status: 403, Body: `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "No user.",
 		},
@@ -412,7 +413,7 @@ func TestAnErrorHandlerAroundOursCanReadTheBody(t *testing.T) {
 }
 
 // The SDK does not call the ErrorHandler for its requests for credentials and IDs.
-func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
+func TestWrapTypesErrorsOfRequestsForCredentialsAndIDsIfTheSDKKeepsThem(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
@@ -444,7 +445,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 			require.ErrorContains(t, err, "You are not authorized.")
 			s.script.AssertCount(t, 2) // two requests, because the Transport retries the 429
 			typed := errors.As(err, new(*iamhttp.StatusError))
-			assert.False(t, typed, "the SDK should not call the handler")
+			assert.False(t, typed, "there must be no typed error, because the SDK does not call the handler")
 
 			wrapped := iamhuaweicloud.Wrap(err)
 			if tt.text == "" {
@@ -457,7 +458,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	}
 }
 
-func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
+func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsedUnlessABaseIsSet(t *testing.T) {
 	own, other, tr := new(http.Transport), &iamhttp.Transport{}, &iamhttp.Transport{}
 	for name, tt := range map[string]struct {
 		config *config.HttpConfig
@@ -495,7 +496,7 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 
 func TestTheConfigsConnectionSettingsStayInForce(t *testing.T) {
 	s := newService(t, notFound)
-	t.Run("the HttpTransport is used below the Transport", func(t *testing.T) {
+	t.Run("with an HttpTransport, a 429 is retried", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		require.NoError(t, show(connect(t, s, config.DefaultHttpConfig().WithHttpTransport(new(http.Transport)), quick(0))))
 		s.script.AssertCount(t, 2)
@@ -714,7 +715,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 
 	e, _ := both(t, iamhuaweicloud.Wrap(&value), 404)
 	assert.Equal(t, "req-42", e.RequestID)
-	assert.Empty(t, e.Body(), "Body must be empty, because the SDK does not keep the body")
+	assert.Empty(t, e.Body(), "Body must be empty, because the SDK has kept only the code and the message")
 	e, _ = both(t, iamhuaweicloud.Wrap(raw), 404)
 	assert.True(t, json.Valid(e.Body()))
 }

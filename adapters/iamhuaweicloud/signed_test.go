@@ -28,7 +28,8 @@ const (
 	plantedToken  = "planted-security-token"
 )
 
-// gateway returns a server that accepts the keys used in these tests.
+// gateway returns a server that knows only the planted access key, and whose clock is
+// ahead by the given time.
 func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	s := &iamtest.Server{Ahead: ahead, Keys: func(accessKey, securityToken string) (string, bool) {
 		return plantedSecret, accessKey == "PLANTEDAK" && (securityToken == "" || securityToken == plantedToken)
@@ -39,7 +40,8 @@ func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	return s
 }
 
-// signing returns a credential for each form of signature that the SDK creates.
+// signing returns credentials of several kinds, by name. With the one named derived, the
+// SDK creates derived signatures; with the others, plain ones.
 func signing(t *testing.T) map[string]auth.ICredential {
 	t.Helper()
 	b, err := basic.NewCredentialsBuilder().WithAk("PLANTEDAK").WithSk(plantedSecret).WithProjectId("project").SafeBuild()
@@ -55,7 +57,8 @@ func signing(t *testing.T) map[string]auth.ICredential {
 }
 
 // client returns a client whose calls time out after two hours, and whose Transport can
-// wait longer than a signature is valid. If signed is true, each attempt is signed.
+// wait longer than a signature is valid. If signed is true, there is a signer below the
+// Transport.
 func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *iam.IamClient {
 	t.Helper()
 	settings := config.DefaultHttpConfig().WithTimeout(2 * time.Hour)
@@ -157,7 +160,7 @@ func TestClientsThatShareATransportSignWithTheirOwnKeys(t *testing.T) {
 	})
 }
 
-func TestACredentialThatTheSDKRefreshesIsNotUsedForSigning(t *testing.T) {
+func TestThereIsNoSignerForANilCredentialOrOneThatTheSDKRefreshes(t *testing.T) {
 	c, err := global.NewCredentialsBuilder().WithDomainId("domain").WithIdpId("idp").WithIdTokenFile("file").SafeBuild()
 	require.NoError(t, err)
 	tr := &iamhttp.Transport{Base: gateway(0)}

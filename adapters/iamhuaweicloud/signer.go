@@ -21,7 +21,8 @@ type signer struct {
 }
 
 // signWith adds a credential to the signer below t. If there is no signer yet, signWith
-// puts one there.
+// puts one there. It ignores credentials that the SDK refreshes, and those that are not
+// access keys.
 func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	var base *auth.BaseCredentials
 	switch c := credential.(type) {
@@ -45,13 +46,13 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	defer s.mu.Unlock()
 	keys := aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
 	// A program may create a client for each job, always with the same credential, so
-	// keep each credential only once.
+	// keep each access key only once.
 	s.all = slices.DeleteFunc(s.all, func(known func() aksk.Credentials) bool { return known().AccessKey == keys.AccessKey })
 	s.all = append(s.all, func() aksk.Credentials { return keys })
 }
 
-// credentials returns the keys that a request was signed with, or the zero Credentials if
-// the keys are unknown.
+// credentials returns the keys that belong to the access key of a request's signature, or
+// the zero Credentials if the access key is unknown.
 func (s *signer) credentials(req *http.Request) (aksk.Credentials, error) {
 	accessKey := aksk.AccessKey(req)
 	s.mu.Lock()

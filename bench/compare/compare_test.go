@@ -62,7 +62,7 @@ func try(t *testing.T, names string, chosen []scenario) map[string]error {
 	return faults
 }
 
-func TestIamhttpMakesEveryCallCorrectly(t *testing.T) {
+func TestIamhttpMakesEveryCheckedCallCorrectly(t *testing.T) {
 	faults := try(t, "iamhttp", scenarios)
 	assert.Len(t, faults, 2*8*3)
 	for name, err := range faults {
@@ -100,7 +100,7 @@ func TestExemptionsNameExistingTraps(t *testing.T) {
 	}
 }
 
-func TestHandWrittenErrorHasTheFieldsOfStatusError(t *testing.T) {
+func TestHandWrittenErrorAgreesWithStatusError(t *testing.T) {
 	all, end, err := calls(fleet(t, "iamhttp"), []scenario{scenarios[2]})
 	defer func() { require.NoError(t, end()) }()
 	require.NoError(t, err)

@@ -53,8 +53,8 @@ func subjects(fleet []peers.Peer) []subject {
 }
 
 // bare removes the *url.Error that a client's internal http.Client wraps around errors
-// from the base. A *url.Error contains the whole URL, but that is net/http's fault, not the
-// client's.
+// from the base. A *url.Error contains the URL's query, but that is net/http's fault, not
+// the client's.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -110,8 +110,9 @@ func (v verdict) String() string {
 	return "**✗**"
 }
 
-// fault returns the error of a trap that failed or could not be tested, on one line. It
-// returns an empty string if the subject passed or the trap was skipped.
+// fault returns, on one line, the error of a subject that failed a trap or could not be
+// tested. It returns an empty string if the subject passed, or if the trap does not apply
+// or was skipped.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""
@@ -161,9 +162,9 @@ func (m matrix) faults(name string) (n, of int) {
 	return n, of
 }
 
-// write writes a table for the RoundTrippers, and one for the clients.
+// write writes a table for the RoundTrippers and, if there are clients, one for them.
 func (m matrix) write(w io.Writer) {
-	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with each library's default settings.**\n\n",
+	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with each library set up as its documentation says.**\n\n",
 		"`✓` passed; `✗` failed; `·` does not apply; `–` could not be tested, because the library does not retry that 429.\n")
 	m.table(w, func(s subject) bool { return !s.client })
 	if !slices.ContainsFunc(m.subjects, func(s subject) bool { return s.client }) {
@@ -181,9 +182,9 @@ body as bytes if the client accepts bytes, and returns the response with its bod
 - In the AWS SDK, code that is generated for each service decides which responses are errors, and what these errors contain. Here, the
   wrapper decides.
 
-The clients follow redirects themselves, so that trap does not apply. net/http wraps a client's errors in a *url.Error that contains the
-whole URL; the wrapper removes it. If resty v2 leaves response bodies to the caller, it does not close the bodies of responses that
-lead to a retry; v3 does.
+The clients follow redirects themselves, so the trap about redirects does not apply. net/http wraps a client's errors in a *url.Error,
+which contains the URL's query; the wrapper unwraps these errors. If resty v2 leaves response bodies to the caller, it does not close the
+bodies of responses that lead to a retry; v3 does.
 `)
 	m.table(w, func(s subject) bool { return s.client })
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This test is excluded from -race builds, because the detector reports races in the other
+// This test is excluded from -race builds, because the race detector reports races in other
 // libraries.
 func TestContractTableInREADMEIsCurrent(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")

@@ -8,18 +8,19 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// An aimd is a simple gate for comparison. A refusal halves its pace. In each second in
-// which requests wait, the pace grows by a tenth of the pace that followed the latest
-// refusal. An aimd obeys Retry-After, and adds a short random time to the wait.
+// An aimd is a simple gate for comparison. The first refusal sets its pace. After that, a
+// refusal halves the pace, unless the request left before the latest cut. In each second in
+// which requests wait, the pace grows by a tenth of the pace that followed the latest cut.
+// An aimd obeys Retry-After, and adds a short random time to the wait.
 type aimd struct {
 	line line
 
 	mu          sync.Mutex
 	pause       pause
-	began, next time.Time   // creation of the gate, and the earliest time of the next request
-	pace, cut   float64     // requests per second now and after the latest refusal; 0 before the first refusal
+	began, next time.Time   // creation of the gate, and when its pace allows the next request
+	pace, cut   float64     // requests per second now and after the latest cut; 0 before the first refusal
 	accepted    int         // number of accepted requests
-	epoch       gate.Ticket // number of times that the pace has been halved
+	epoch       gate.Ticket // number of cuts
 }
 
 func newAIMD() *aimd { return &aimd{line: newLine(), pause: newPause(), began: time.Now()} }
@@ -51,7 +52,7 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 		a.accepted++
 	case gate.Throttled:
 		pause := a.pause.extend(o, noRetryAfter)
-		if t == a.epoch { // otherwise the request was sent at an earlier pace
+		if t == a.epoch { // otherwise the request left before the latest cut
 			a.epoch++
 			if a.pace == 0 {
 				a.pace = 2 * float64(a.accepted+1) / (time.Since(a.began) + pause).Seconds()

@@ -23,13 +23,14 @@ import (
 //
 // The authors' client makes one call after another, so a gate for many callers needs
 // rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
-//   - A response changes the rate only if its request left after the latest change. With
-//     only one request in flight at a time, this holds for every response.
-//   - The rate grows only if the request had to wait for its token. Otherwise the rate
-//     would grow without bound while the callers stay below the limit, and halving would
-//     take far too long to lower it.
-//   - The rate and the bucket size start at the service's limit, as in the
-//     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
+//   - A response changes the rate only if its request left after the latest change (in
+//     AATB, after the latest decrease). With only one request in flight at a time, this
+//     holds for every response.
+//   - In ATB, a success raises the rate only if the request had to wait for its token or
+//     for the end of a pause. Otherwise the rate would grow without bound while the callers
+//     stay below the limit, and halving would take far too long to lower it.
+//   - The initial rate and the bucket size are the service's limit, as in the authors'
+//     settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
 //     halve the rate after 408, 425, 500, 502, 503 and 504.
@@ -42,7 +43,7 @@ type quota struct{ rate, tokens float64 }
 // authors is the quota in the authors' settings.
 var authors = quota{rate: 40. / 60, tokens: 40}
 
-// quotaOf returns the rate limit of a situation, or authors if it has none.
+// quotaOf returns the first rate limit of a situation, or authors if it has none.
 func quotaOf(s sim.Situation) quota {
 	if len(s.Limits) == 0 {
 		return authors
@@ -80,22 +81,23 @@ func (b *bucket) take() time.Duration {
 // raise multiplies the rate by step, but raises it by at least leastRate.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower divides the rate by the given divisor, and sets the number of tokens.
+// lower divides the rate by the given divisor, but not to less than leastRate, and sets
+// the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
 }
 
-// An atb multiplies its rate by a step after each success. The step may be larger at
-// rates below that at the latest refusal. A refusal halves the rate and empties the
-// bucket.
+// An atb multiplies its rate by a step after a success. The step may be larger at rates
+// below that at the latest refusal. A refusal halves the rate and empties the bucket. Some
+// responses do not change the rate: see above.
 type atb struct {
 	line line
 
 	mu        sync.Mutex
 	bucket    bucket
 	pause     pause
-	congested float64     // the rate at the latest refusal
+	congested float64     // the rate at the latest refusal that halved it; infinite at first
 	epoch     gate.Ticket // twice the number of rate changes; a ticket is 1 higher if its request waited
 
 	below, above float64 // the steps at rates below congested, and at all other rates
@@ -153,8 +155,8 @@ func (a *atb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// reportEvery is the time between two reports of an aatb. It is also the length of the
-// window over which telemetry sums up the reports.
+// reportEvery is the time after an aatb's latest report at which a routine report is due.
+// It is also the length of the window over which telemetry sums up the reports.
 const reportEvery = 30 * time.Second
 
 // telemetry collects the reports of all clients. It knows the service's limit.
@@ -172,14 +174,15 @@ type report struct {
 	refused bool // the report was made because a request was refused
 }
 
-// A digest summarizes the reports in the latest windows.
+// A digest summarizes the reports in the latest two windows.
 type digest struct {
 	sent    int // number of requests that all clients reported in the latest window
-	refused int // number of refusals in the latest window
+	refused int // number of refusals that were reported in the latest window
 	clients int // number of clients that have reported in the latest two windows
 }
 
-// tell adds a report, and returns a digest of the earlier reports.
+// tell adds a report, and returns a digest of the earlier reports. The digest counts the
+// client that made the new report, too.
 func (t *telemetry) tell(r report) digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,14 +203,16 @@ func (t *telemetry) tell(r report) digest {
 	return d
 }
 
-// An aatb has a bucket too, but depends on telemetry. After a window without refusals, an
-// aatb raises its rate: by a larger step if it is alone or has sent less than 3/4 as much as
-// the average client.
-// After a window with refusals, it pauses. After a refusal of one of its own requests, it
-// waits as long as the service needs to serve all refused requests at its limit. It also
-// lowers its rate: by less if it has sent less than half as much as the average client.
+// An aatb has a bucket too, but depends on telemetry. After a window in which no refusal
+// was reported and its rate did not change, an aatb raises its rate: by a larger step if it
+// is alone, if it has sent less than 3/4 as much as the average client, or if no client has
+// sent anything. After a window with refusals, it pauses. After a refusal of one of its own
+// requests, it waits as long as the service needs to serve all recently refused requests at
+// its limit, and up to a second more. It also lowers its rate: by less if it has sent less
+// than half as much as the average client.
 //
-// While no request waits, an aatb makes no routine reports. The authors' program does.
+// An aatb makes a routine report only when a request arrives, or while one waits. The
+// authors' program also makes them at other times.
 type aatb struct {
 	line line
 	all  *telemetry
@@ -216,8 +221,8 @@ type aatb struct {
 	bucket  bucket
 	pause   pause
 	sent    int         // number of requests sent since the latest report
-	told    time.Time   // time of the latest report
-	changed time.Time   // time of the latest change of the rate
+	told    time.Time   // time of the latest report; before the first, of the gate's creation
+	changed time.Time   // time of the latest change of the rate; before the first, of the gate's creation
 	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
@@ -252,7 +257,7 @@ func (a *aatb) Wait(ctx context.Context, _ gate.Request) (epoch gate.Ticket, err
 }
 
 // tell reports how many requests a has sent since its latest report. It returns the
-// digest, this number of requests, and the average number per client.
+// digest, this number of requests, and the digest's average number per client.
 func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	now := time.Now()
 	d = a.all.tell(report{now, a, a.sent, refused})
@@ -261,7 +266,8 @@ func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	return d, sent, float64(d.sent) / float64(d.clients)
 }
 
-// routine makes the report that is due once reportEvery has passed since the latest report.
+// routine makes a routine report. Depending on the digest, it pauses, raises the rate, or
+// does nothing more.
 func (a *aatb) routine() {
 	d, sent, average := a.tell(false)
 	switch {
@@ -320,7 +326,7 @@ func answered(g gate.Gate, t gate.Ticket, r gate.Result) {
 	g.Observe(gate.Request{Key: "iam.test"}, t, gate.Outcome{Result: r})
 }
 
-func TestATBRaisesItsRateWithEachSuccessAndHalvesItWithEachRefusal(t *testing.T) {
+func TestATBRaisesItsRateIfAWaitingRequestSucceedsAndHalvesItIfItIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newATB(quota{rate: 1, tokens: 1})
 		g.below = 1.5
@@ -366,14 +372,14 @@ func TestATBHalvesItsRateOnceForRequestsThatLeftTogether(t *testing.T) {
 	})
 }
 
-func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
+func TestAATBRaisesItsRateAfterAWindowWithoutRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
-		others int // requests that another client has sent; -1: there is no other client
+		others int // the other client has sent one request more than this; -1: there is no other client
 		step   float64
 	}{
-		"alone":               {-1, aatbLittle},
-		"with a busy client":  {1000, aatbLittle},
-		"with an idle client": {0, aatbMuch},
+		"alone":                              {-1, aatbLittle},
+		"with a client that sends much more": {1000, aatbLittle},
+		"with a client that sends less":      {0, aatbMuch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -396,9 +402,9 @@ func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 
 func TestAATBWaitsUntilTheLimitCanServeAllRefusedRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
-		others int // requests that another client has sent
+		others int // requests in each of the four reports of another client
 		by     float64
-	}{"after sending more than others": {0, 3}, "after sending less than others": {100, 2}} {
+	}{"after sending more than others": {0, 3}, "after sending much less than others": {100, 2}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				all := &telemetry{limit: 0.5}

@@ -68,8 +68,8 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for buckets of one or two tokens rely on this test: with such buckets, and
-// with strangers or jitter, even the best constant pace misses a goal.
+// The exceptions for one token with strangers, and for two tokens with jitter, rely on this
+// test: there, even the best of several constant paces misses a goal.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

@@ -96,7 +96,7 @@ func (f *figures) check(t *testing.T) {
 	for i, e := range exceptions {
 		for j, g := range goals {
 			if c := f.exceptions[i][j]; c.applied > 0 {
-				assert.NotEqual(t, c.applied, c.reached, "the goal %q is reached in all runs, so the exception %q is not needed", g.name, e.where)
+				assert.NotEqual(t, c.applied, c.reached, "the goal %q is reached in all runs of the exception %q, so it does not need this exception", g.name, e.where)
 			}
 		}
 		sum := f.exception(i)
@@ -146,8 +146,8 @@ the limit.
 	b.WriteString(`
 ## Exceptions
 
-In these runs, a goal has a different bound, for the reason given below the table. "Needed" is the number of runs that exceed the goal's
-own bound.
+In these runs, a goal has a different bound, for the reason given below the table. "Needed" counts runs that exceed the goal's own
+bound, once per goal.
 
 | goal | where | bound | needed | worst | in |
 |---|---|--:|--:|--:|---|
@@ -210,7 +210,7 @@ func same(is, want string, share float64) error {
 	return nil
 }
 
-func TestGeneratedFileIsOutOfDateIfNumbersOrWordsDiffer(t *testing.T) {
+func TestGeneratedFileMayDifferOnlyBetweenBackquotesAndSlightlyInItsNumbers(t *testing.T) {
 	const text = "1.25 of 1000 in `tb10`"
 	assert.NoError(t, same(text, "1.26 of 1009 in `tb500`", 0.01))
 	assert.Error(t, same(text, "1.28 of 1000 in `tb10`", 0.01))

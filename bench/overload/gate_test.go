@@ -35,7 +35,8 @@ func matrix() []sim.Scenario {
 		sim.Matrix(fast, []sim.RetryAfter{sim.Seconds}, tenThousand, []sim.Answers{sim.Fast, sim.Slow}, 1))
 }
 
-// With -v, the log ends with a table that shows how often each goal was reached.
+// With -v, the test logs how often each goal was reached, and how often each exception was
+// needed.
 func TestTheGateReachesItsGoals(t *testing.T) {
 	scenarios := matrix()
 	f := newFigures()
@@ -92,8 +93,8 @@ func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 }
 
 // A controller that is tuned to the servers of the matrix would reach its goals with those
-// servers, and miss the goals with servers that are a little different. The original server
-// decides which goals apply, but the ideal is that of the changed server.
+// servers, and miss the goals with servers that are a little different. Whether a goal
+// applies depends on the original server and on the ideal of the changed server.
 func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

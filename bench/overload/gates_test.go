@@ -40,8 +40,8 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with one gate per process. The function one makes each gate; if
-// one returns nil, the clients have no gate.
+// gatesOf makes clients with one gate per process, which the function one makes. If this
+// function returns nil, the clients have no gate.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
@@ -77,7 +77,7 @@ func (set settings) client(one func() gate.Gate) sim.Client {
 	}
 }
 
-// keyByMethod gives reads and writes separate keys.
+// keyByMethod returns a separate key for each method on each host.
 func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.Host }
 
 // interactive marks a call for which a person is waiting.

@@ -35,7 +35,7 @@ func (g goal) boundIn(s sim.Scenario, r sim.Result) float64 {
 }
 
 // exceptionIn returns the index of the exception whose bound replaces the goal's own
-// in a scenario, or -1 if there is none.
+// in a run, or -1 if there is none.
 func (g goal) exceptionIn(s sim.Scenario, r sim.Result) int {
 	return slices.IndexFunc(exceptions, func(e exception) bool {
 		return slices.Contains(e.goals, g.name) && e.applies(s, r)
@@ -78,7 +78,7 @@ var goals = []goal{
 	}, 1.01},
 }
 
-// An exception is a set of runs in which goals are missed for a known reason. It has its
+// An exception is a set of runs in which goals may be missed for a known reason. It has its
 // own bound, slightly above the worst figure that was measured. The test fails if an
 // exception is no longer needed.
 type exception struct {
@@ -89,7 +89,7 @@ type exception struct {
 	why     string
 }
 
-// If several exceptions apply to a run, the first one counts.
+// If several exceptions apply to a goal in a run, the first one counts.
 var exceptions = []exception{
 	{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
@@ -115,26 +115,26 @@ var exceptions = []exception{
 	{
 		[]string{makespanShallow},
 		"two tokens, jitter", all(tokens(2), jitter), 4.1,
-		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because their travel times differ by 20 ms or " +
-			"more. Each 429 is followed by a pause of a second. Even the best constant pace, a third of the limit, takes more than three times " +
+		"Requests that leave 10 ms apart, as the limit allows, often arrive out of order, because their travel times may differ by over 20 " +
+			"ms. Each 429 is followed by a pause of a second. Even the best constant pace, a third of the limit, takes more than three times " +
 			"the ideal time, as `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` shows.",
 	},
 	{
 		[]string{makespanSliding},
 		"sliding window of 1 s", all(slidingWindow, window(time.Second)), 1.35,
 		"Trying a pace above the limit costs a pause, and the server counts refused requests too, as HAProxy does. The gate tries a higher pace " +
-			"at least every 25 pauses, so that it notices within half a minute that a limit has risen.",
+			"within the time of 25 pauses, so it notices within half a minute that a limit has risen.",
 	},
 	{
 		[]string{makespanToken},
 		"no Retry-After, responses of 1 s", all(not(answersSoon), absent), 1.36,
-		"Trying a pace above the limit costs a pause of two response times. The gate tries a higher pace at least every 25 pauses, as in the sliding window.",
+		"Trying a pace above the limit costs a pause of two response times. The gate tries a higher pace as often as in the sliding window.",
 	},
 	{
 		[]string{sentFewTokens},
 		"window of a minute, no Retry-After", all(fixedWindow, window(time.Minute), absent), 1.25,
-		"A window that is longer than the pauses looks like a service in trouble. The gate sends a request every 15 s to find out whether an " +
-			"outage is over. In a window that is used up, four such requests are throttled.",
+		"A window that is longer than the pauses looks like a service in trouble. The gate sends a request at least every 15 s to find out whether an " +
+			"outage is over. In a used-up window, at least four such requests are throttled.",
 	},
 	{
 		[]string{sentAtOnce},
@@ -147,8 +147,8 @@ var exceptions = []exception{
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
 }
 
-const whyDate = "A date is in whole seconds and is rounded up: the pause lasts up to 2 s instead of 1 s, and the bucket cannot save up more tokens " +
-	"than its depth in that time. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal time is 10 s."
+const whyDate = "A date is in whole seconds and is rounded up: the pause lasts up to 2 s instead of 1 s, but the bucket saves up only as many tokens " +
+	"as it can hold. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal time is 10 s."
 
 type condition = func(sim.Scenario, sim.Result) bool
 
@@ -212,8 +212,8 @@ func window(d time.Duration) condition {
 	return func(s sim.Scenario, _ sim.Result) bool { return s.Server.Window == d }
 }
 
-// aTenthUnheard reports whether the server is shallow and at least a tenth of the calls
-// are made in the first second, before the first slow response arrives.
+// aTenthUnheard reports whether the server is shallow and, on average, at least a tenth of
+// the calls are made in the first second, before the first slow response arrives.
 func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
 	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }

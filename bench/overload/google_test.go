@@ -101,7 +101,7 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 }
 
 // sends makes 100 requests per second, and returns the share of them that g sends.
-// accepted is the share of all requests that the service accepts.
+// accepted is the share of these requests, sent or not, that the service accepts.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()
 	sent, accepts := 0, 0
@@ -124,7 +124,7 @@ func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	return float64(sent) / float64(requests)
 }
 
-func TestGoogleSendsAtMostTwiceAsManyRequestsAsAreAccepted(t *testing.T) {
+func TestGoogleSendsAtMostAboutTwiceAsManyRequestsAsAreAccepted(t *testing.T) {
 	for _, tt := range []struct{ accepted, sent float64 }{{1, 1}, {0.6, 1}, {0.5, 1}, {0.25, 0.5}, {0.05, 0.1}} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGoogle()

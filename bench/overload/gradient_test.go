@@ -61,7 +61,7 @@ func (g *gradient) Wait(ctx context.Context, _ gate.Request) (left gate.Ticket, 
 			return wait
 		}
 		if g.flying >= int(g.limit) {
-			return time.Hour // less if a response arrives
+			return time.Hour // the wait ends sooner if a response arrives
 		}
 		g.flying++
 		left = gate.Ticket(time.Since(g.began))
@@ -173,7 +173,7 @@ func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 			most(t, g, 4*time.Second)
 		}
 		after := most(t, g, 4*time.Second)
-		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow rounds must multiply the limit by 0.9 and add 0.8")
+		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow rounds must multiply the limit by about 0.9 and add 0.8")
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}

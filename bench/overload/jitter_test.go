@@ -15,9 +15,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// seededGate returns a gate whose jitter comes from a source that is seeded with the
-// virtual time. The gate's own source cannot be seeded. With the gate's own source, each
-// run of a scenario would have different figures, and a test whose bound is close to the
+// seededGate returns a gate whose pauses have jitter from a source that is seeded with the
+// virtual time. The gate's own source cannot be seeded. With the gate's own source, the
+// runs of a scenario would have different figures, and a test whose bound is close to the
 // worst figure would fail now and then.
 func seededGate(startWindow int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
@@ -36,8 +36,8 @@ func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }
 
-// seeded is a fleet of one gate. A gate gets its pacers from its fleet, and the pacer
-// adds the jitter to a pause.
+// seeded is a fleet of one gate. A gate gets its pacers from its fleet, and calls a pacer's
+// Pause to add the jitter to a pause.
 type seeded struct{}
 
 func (seeded) Opened(string) (share int, p fleet1.Pacer) { return 1, nil }
@@ -70,7 +70,7 @@ func (p *pacer) Pause(until time.Duration) {
 	paused := p.Paused()
 	most := min((paused-p.now)/20, 250*time.Millisecond)
 	if drawn := until - paused; drawn < 0 || drawn >= most {
-		panic(fmt.Sprintf("the jitter of package gate has changed: %v is not below %v", drawn, most))
+		panic(fmt.Sprintf("the jitter of package gate has changed: %v is negative, or not below %v", drawn, most))
 	}
 	p.Controller.Pause(paused + time.Duration(p.rng.Int64N(int64(most))))
 }

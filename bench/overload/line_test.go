@@ -22,8 +22,8 @@ func newLine() line {
 }
 
 // pass blocks until the request may leave. Once the request is first in line, pass calls ask
-// until ask returns zero. Any other result of ask is how long pass waits before it calls
-// ask again, unless again is called first. waited tells ask whether the request has
+// until ask returns zero or less. Any other result of ask is how long pass waits before it
+// calls ask again, unless again is called first. waited tells ask whether the request has
 // already waited while it was first in line. pass returns an error if ctx ends first.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
@@ -67,7 +67,8 @@ func newPause() pause {
 }
 
 // extend records a refusal. It returns the pause length without the random time:
-// o.RetryAfter, or otherwise if o.RetryAfter is zero.
+// o.RetryAfter or, if that is zero, the argument otherwise. If both are zero, there is no
+// pause.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)
 	late := time.Duration(p.rng.Int64N(int64(time.Second / 4)))

@@ -8,10 +8,10 @@
 //	go run ./overload -picture overload/img/throttled.svg   draw the README's picture
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
-// Tests check whether the gate reaches its goals in three kinds of runs: all combinations
-// of servers and arrivals (the matrix: see FIGURES.md), situations in which the limit or
-// the callers change (the rows: see ROWS.md and rowlist_test.go), and situations that are
-// drawn at random (the draws: see draws_test.go). PEERS.md compares the gate with other
+// Tests check how close the gate comes to its goals in three kinds of runs: combinations of
+// servers, arrivals and response times (the matrix: see FIGURES.md), situations that users
+// of cloud APIs encounter (the rows: see ROWS.md and rowlist_test.go), and situations that
+// are drawn at random (the draws: see draws_test.go). PEERS.md compares the gate with other
 // algorithms.
 //
 // # The simulation
@@ -24,7 +24,7 @@
 // clients learn late that they are throttled.
 //
 // The ideal is a server that queues all requests and throttles none. It does not serve
-// strangers while a request is waiting, so no client can reach the ideal if there are
+// strangers while a request is waiting, so the ideal is usually out of reach if there are
 // strangers.
 //
 // "Sent while told to wait" counts the requests that were sent while a Retry-After was in
@@ -34,12 +34,12 @@
 // its last attempt.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
-// their own jitter, so figures differ a little from run to run. The tests seed the gate's
+// their own jitter, so figures may differ a little from run to run. The tests seed the gate's
 // jitter, so that FIGURES.md is the same each time. Without this seed, one of 4,420
 // runs exceeded its bound: it needed 1.39 requests per success, and 1.35 were allowed.
 //
 // Two clients need help. go-github-ratelimit waits only if the 429 has the body that
-// GitHub sends, so the simulation adds that body. The adaptive mode of the AWS SDK polls
+// GitHub sends, so package peers adds that body. The adaptive mode of the AWS SDK polls
 // the clock while less than a nanosecond is left to wait. It would poll forever in
 // virtual time, so each poll takes a microsecond here.
 package main
@@ -69,13 +69,14 @@ func main() {
 const usage = `usage: go run ./overload [flags]
 
 Measures how many requests a server with a rate limit gets from HTTP clients, and
-how many of their calls succeed. This takes a few seconds, because the clients
-run in virtual time. Names are separated by commas. "all" stands for all names;
-an unknown name is an error that lists the known names.
+how many of their calls succeed. Without flags, this takes only a few seconds,
+because the clients run in virtual time. Names are separated by commas. "all"
+stands for all names; an unknown name is an error that lists the known names.
 
   -client NAMES       clients; "gate" is iamhttp with a gate
   -attempts LIST      maximum number of times that a client sends a request;
-                      0 is the client's default (0,20)
+                      0 is the client's default; a client whose number cannot
+                      be set runs only once (0,20)
   -server NAMES       the server's limits: tb is a token bucket, fw and sw are
                       windows; tb100/0.1 allows 100 requests per second, and
                       as many requests at once as in 0.1 s
@@ -209,8 +210,8 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	return ns, nil
 }
 
-// inOrder runs all contestants in all scenarios, with as many runs at the same time as there
-// are processors. It yields the results of one scenario at a time, in the order of
+// inOrder runs all contestants in all scenarios, with at most GOMAXPROCS runs at the
+// same time. It yields the results of one scenario at a time, in the order of
 // scenarios.
 func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yield func([]sim.Result) bool) {
 	return func(yield func([]sim.Result) bool) {

@@ -94,7 +94,7 @@ func TestUnknownNameIsAnErrorThatListsTheKnownOnes(t *testing.T) {
 	}
 }
 
-func TestOutputBeginsWithTheMeasuredVersions(t *testing.T) {
+func TestOutputBeginsWithTheVersionOfGo(t *testing.T) {
 	first, _, _ := strings.Cut(overload(t, "-server", "tb500/1", "-arrivals", "1000@0.5", "-client", "rehttp"), "\n")
 	assert.Regexp(t, `^go1\.`, first)
 }

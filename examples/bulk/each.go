@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// each calls do for every user and shows the progress. It stops when the context ends,
-// and then returns the context's cause; otherwise, it returns the first error from do.
+// each calls do for every user and shows the progress. If the context ends, it stops
+// and returns the context's cause; otherwise, it returns the first error from do, if any.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil

@@ -1,6 +1,7 @@
 // Command bulk creates many users in a service with a rate limit. It shows its pace
-// (accepted requests per second) and whether it is working or waiting for a Retry-After
-// to elapse. For comparison, the program also makes the same calls without a gate.
+// (accepted requests per second) and whether it is working or waiting out a pause. For
+// comparison, the program also makes the same calls without a gate, unless the service is
+// a real Keystone.
 //
 // progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
 // counts requests and their outcomes.
@@ -38,14 +39,14 @@ requests. For comparison, the program also makes the same calls without a gate
   -callers n  number of concurrent calls (default 16)
   -plain      print lines, not a progress bar (default if there is no terminal)
 
-In the bar, # stands for finished calls, > for calls in flight, and - for calls
-that are waiting to be sent.
+In the bar, # stands for successful calls, > for calls in flight, and - for
+calls that are waiting to be sent.
 
 To run it against a real Keystone, set
 ` + account.Settings + `The users there get random names and no password, and are deleted afterwards.
 
-Exit status: 0 if all users were created, 1 if not, 2 if the flags or settings
-are wrong.
+Exit status: 0 if all users were created (and deleted from a real Keystone), 1
+if not, 2 if the flags or settings are wrong.
 `
 
 func main() {
@@ -124,7 +125,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 type user struct {
 	name  string
 	id    string // "" until the ID is known
-	tried bool   // true if a call to create the user was made
+	tried bool   // true if a call to create the user has begun
 }
 
 func namesOf(count int) []*user {
@@ -180,7 +181,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier attempt has deleted the user, but its response was lost
+			return nil // the user is already gone; perhaps the response to an earlier attempt was lost
 		}
 		return err
 	})

@@ -138,9 +138,9 @@ func TestPaceIsMeasuredFromTheEndOfTheLatestPause(t *testing.T) {
 }
 
 // keystone returns a service that looks like a real one to the program, and the settings
-// for reaching that service. The service accepts logins, finds users by name, and deletes
-// users. It creates the first user itself; the handler create gets all later requests to
-// create a user.
+// for reaching that service. The service accepts logins and deletions, and finds a user
+// only in the first search. It creates the first user itself; the handler create gets all
+// later requests to create a user.
 func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]string) {
 	s := new(iamtest.Server)
 	s.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"))

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	paceOver = 5 * time.Second        // the period over which the pace is measured
+	paceOver = 5 * time.Second        // the longest period over which the pace is measured
 	quiet    = 500 * time.Millisecond // a longer period without requests counts as a pause, not as a slow pace
 )
 
-// A progress counts a run's calls and the requests that they send. A progress is also
-// these calls' Gate, so it sees every request and its outcome; it leaves all decisions to
-// a gate.Adaptive.
+// A progress counts a task's calls. It is also a Gate, which counts the requests that the
+// calls send and how many of them are throttled, and leaves all decisions to a
+// gate.Adaptive.
 type progress struct {
 	shared gate.Adaptive
 
@@ -23,24 +23,24 @@ type progress struct {
 	now      state
 	began    time.Time
 	calls    int         // the number of calls that have begun but not ended
-	inFlight int         // the number of requests that have no response yet
-	left     time.Time   // when the latest request was sent
-	until    time.Time   // the end of the pause that the service asked for
-	accepted []time.Time // when requests were accepted since the latest 429 or pause, going back at most paceOver
+	inFlight int         // the number of requests that were sent and have no outcome yet
+	left     time.Time   // when the latest request was sent; before the first one, when the task began
+	until    time.Time   // the end of the pause that the service asked for; of several, the latest end
+	accepted []time.Time // when requests were accepted since the latest 429 or pause, at most paceOver before the latest of them
 }
 
-// A state is a run's progress at one moment.
+// A state is a task's progress at one moment.
 type state struct {
 	total, done, failed int
-	inFlight, waiting   int           // the numbers of calls whose request is in flight, and of calls that wait to be sent
+	inFlight, waiting   int           // the numbers of calls with a request in flight, and of other calls, which usually wait to be sent
 	sent, throttled     int           // the number of requests sent, and how many of them got a 429
 	pace                float64       // accepted requests per second; 0: not known yet
 	elapsed             time.Duration // the time since the start
-	paused              bool          // true if nothing is in flight and calls wait for Retry-After or have waited for longer than quiet
-	pause               time.Duration // the time left until Retry-After has elapsed; 0: not known
+	paused              bool          // true if nothing is in flight, calls are waiting, and either Retry-After has not elapsed or nothing was sent for longer than quiet
+	pause               time.Duration // the time left until Retry-After has elapsed; 0: not paused, or not known
 }
 
-// start begins a new run. The gate keeps what it has learned in earlier runs.
+// start begins a new task. The gate keeps what it has learned in earlier tasks.
 func (p *progress) start(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +85,8 @@ func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 	return ticket, err
 }
 
-// Observe reports a request's outcome to the gate.Adaptive and counts the outcome.
+// Observe reports a request's outcome to the gate.Adaptive, and updates the counts and
+// the pace.
 func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	p.shared.Observe(r, ticket, o)
 	p.mu.Lock()
@@ -105,19 +106,20 @@ func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// measure updates the pace if the accepted requests span at least half of paceOver.
+// measure drops the accepted requests that are older than paceOver, and updates the pace
+// if the others span at least half of paceOver.
 func (p *progress) measure(now time.Time) {
 	for now.Sub(p.accepted[0]) > paceOver {
 		p.accepted = p.accepted[1:]
 	}
 	// Over a shorter period, the burst that the service accepts after a pause would
-	// distort the pace.
+	// distort the pace too much.
 	if d := now.Sub(p.accepted[0]); d >= paceOver/2 {
 		p.now.pace = float64(len(p.accepted)-1) / d.Seconds()
 	}
 }
 
-// state returns the current state of the run.
+// state returns the current state of the task.
 func (p *progress) state() state {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 
 const (
 	rate  = 40.0 // the number of requests per second that the service in this process accepts
-	burst = 20.0 // the number of requests that the service accepts at once after a pause
+	burst = 20.0 // the number of requests that the service accepts at once at the start, and after a pause of half a second or more
 )
 
-// newService returns an IAM service that can create users. It limits the rate with a
-// token bucket, as most API gateways do.
+// newService returns an IAM service that can only create users. It limits the rate with a
+// token bucket, as many API gateways do.
 func newService() *iamtest.Server {
 	var (
 		mu     sync.Mutex

@@ -13,11 +13,12 @@ type display func(task string, s state, ended bool)
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // the interval between lines if nothing changes
+	between  = 5 * time.Second // the interval between lines unless the task changes between working and waiting
 )
 
-// bar returns a display that redraws one line of a terminal. A line that is too wide is
-// cut off: if it were wrapped, the next line would not overwrite it completely.
+// bar returns a display that redraws one line of a terminal, and prints the result when
+// the task has ended. A line that is too wide is cut off: if it were wrapped, the next
+// drawing would not overwrite it completely.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
 		// The widths of the three parts, in columns.
@@ -36,7 +37,8 @@ func bar(out io.Writer) display {
 }
 
 // lines returns a display that prints a line whenever the task changes between working
-// and waiting, and otherwise every few seconds.
+// and waiting, and otherwise every few seconds. When the task has ended, it prints the
+// result.
 func lines(out io.Writer) display {
 	var latest state
 	return func(task string, s state, ended bool) {
@@ -53,7 +55,8 @@ func lines(out io.Writer) display {
 	}
 }
 
-// activity describes what the task is doing, how fast, and how much time is left.
+// activity describes what the task is doing and, if its pace is known, the pace and,
+// while the task is working, the time left.
 func activity(s state, ended bool) string {
 	pace := ""
 	if s.pace > 0 {

@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
 )
 
-// withoutGate creates count users in the same way, but without a gate. It uses a service
-// of its own, so that neither run affects the other. It continues after a failure,
-// because the number of failed calls is part of the comparison.
+// withoutGate tries to create count users as bulk.create does, but without a gate. It
+// uses a service of its own, so that neither run affects the other. It continues after a
+// failure, because the number of failed calls is part of the comparison.
 func withoutGate(ctx context.Context, count, callers int) (last state) {
 	sent := &counter{base: newService()}
 	b := bulk{

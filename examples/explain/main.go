@@ -23,21 +23,22 @@ import (
 
 const usage = `usage: go run ./examples/explain [- | WORDS ...]
 
-Prints what the IAM API documents and what you should do. Each argument can be a
-status code or its title, one of the service's own codes, a reason, or words
-from a meaning. Put words that belong together in quotes:
+Explains each argument: what the IAM API documents about it, and what a
+Transport does or what you should do. An argument can be a status code or its
+title, one of the service's own codes, a reason, or words from a meaning. Put
+words that belong together in quotes. Examples:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
   go run ./examples/explain IAM.0061 APIGW.0301 1109
   go run ./examples/explain quota "already exists" "rate limit"
 
-Without an argument, explain prints all status codes, one line each. With -, it
-reads a response from standard input, and prints what the response means and
-what a Transport would do:
+Without an argument, explain prints the documented status codes and 200, one
+line each. With -, it reads a response from standard input, and prints what the
+response means and what a Transport would do:
   curl -i https://iam.example/v3/users | go run ./examples/explain -
 
-Exit status: 0 if everything was found, 1 if standard input is not a response,
-2 if nothing was found for an argument.
+Exit status: 0 on success, 1 if no response can be read from standard input, 2
+if an argument cannot be explained.
 `
 
 func main() {
@@ -46,8 +47,9 @@ func main() {
 
 // advice is the text that is printed after errors about arguments.
 const advice = `
-Give a status code, its title, a service code such as IAM.0061, or words from a
-meaning. Without an argument, explain lists the status codes; -h prints help.
+Give a status code, its title, a service code such as IAM.0061, a reason, or
+words from a meaning. Without an argument, explain lists the documented status
+codes and 200; -h prints help.
 `
 
 // run is main with its inputs and outputs as parameters. It returns the exit status.
@@ -90,7 +92,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// find returns, for each possible meaning of arg, a function that explains that meaning.
+// find returns functions that each print one explanation of arg. If there is none, it
+// returns an error.
 func find(arg string) ([]func(io.Writer), error) {
 	if isServiceCode(arg) {
 		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
@@ -115,8 +118,8 @@ func find(arg string) ([]func(io.Writer), error) {
 	return nil, fmt.Errorf("explain: %w", err)
 }
 
-// meaning returns functions that explain the status codes and service codes whose
-// meanings contain all of the words.
+// meaning returns functions that explain the status codes whose title and meaning
+// together, and the service codes whose meaning, match all of the words (see has).
 func meaning(words string) (found []func(io.Writer)) {
 	for _, s := range statuses() {
 		if has(s.Title+" "+s.Description, words) {
@@ -133,7 +136,8 @@ func meaning(words string) (found []func(io.Writer)) {
 }
 
 // has reports whether each of the words is a prefix of a word in the text. A word of one
-// or two letters must match a whole word, so that "in" does not match "internal".
+// or two bytes must match a whole word, so that "in" does not match "internal". Without
+// any words, has returns false.
 func has(text, words string) bool {
 	own, asked := wordsOf(text), wordsOf(words)
 	for _, word := range asked {
@@ -148,8 +152,8 @@ func wordsOf(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
 }
 
-// statuses returns the documented codes, and 200, which is missing from the published
-// table.
+// statuses returns the semantics of the documented codes and of 200, which is missing
+// from the published table, in ascending order.
 func statuses() (all []iamhttp.Semantics) {
 	codes := append(slices.Collect(iamhttp.Codes()), http.StatusOK)
 	slices.Sort(codes)
@@ -159,16 +163,17 @@ func statuses() (all []iamhttp.Semantics) {
 	return all
 }
 
-// serviceCode matches the service's own codes, such as IAM.0061, APIGW.0308 and 1109.
+// serviceCode matches what looks like one of the service's own codes, such as IAM.0061,
+// APIGW.0308 and 1109.
 var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions says for each reason what the caller should do.
+// decisions says what the caller should do about each reason except ReasonUnknown.
 var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
-	iamhttp.ReasonCredentialExpired:  "get a new access key or temporary credential",
+	iamhttp.ReasonCredentialExpired:  "get a new password, access key or temporary credential",
 	iamhttp.ReasonTokenExpired:       "log in again",
 	iamhttp.ReasonSignatureInvalid:   "check the secret key and the code that signs; logging in again does not help",
 	iamhttp.ReasonClockSkew:          "sign again; if that fails too, correct the clock",
@@ -177,7 +182,7 @@ var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAPINotFound:        "correct the method or the path; the resource may exist nevertheless",
 	iamhttp.ReasonQuotaExceeded:      "delete something, or ask for a higher quota",
 	iamhttp.ReasonThrottled:          "try again later",
-	iamhttp.ReasonRegionFailover:     "switch to the region that has taken over",
+	iamhttp.ReasonRegionFailover:     "switch to the region that is taking over",
 }
 
 func explainService(w io.Writer, code string) {
@@ -205,8 +210,9 @@ func explainService(w io.Writer, code string) {
 	}
 }
 
-// reasonsOf returns the reasons whose text contains all of the words, and the reason
-// whose Go name is the argument.
+// reasonsOf returns the reasons whose text matches all of the words (see has), and the
+// reason whose Go name is the argument. Case, the prefix Reason, spaces and hyphens do not
+// matter in the name.
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
 	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
@@ -268,7 +274,8 @@ func parse(arg string) (int, error) {
 	return 0, fmt.Errorf("found nothing about %q", answer.Cut(arg, 30))
 }
 
-// bare removes spaces and hyphens, because titles may be written with or without them.
+// bare removes spaces and hyphens, because titles and reasons may be written with or
+// without them.
 var bare = strings.NewReplacer(" ", "", "-", "")
 
 func explain(w io.Writer, s iamhttp.Semantics) {
@@ -279,7 +286,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no; the meaning applies to its whole class"
+		documented = "no; the meaning is that of the code's whole class"
 	}
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)
@@ -287,7 +294,7 @@ func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	field(w, "retry", s.Retry.String())
 }
 
-// field prints a name and a text, and wraps the text at 80 columns.
+// field prints a name and a text, and wraps the text between words at 80 columns.
 func field(w io.Writer, name, text string) {
 	line := fmt.Sprintf("  %-11s", name)
 	for word := range strings.FieldsSeq(text) {
@@ -300,7 +307,7 @@ func field(w io.Writer, name, text string) {
 	fmt.Fprintln(w, line)
 }
 
-// table prints all codes, one line each.
+// table prints one line for each of statuses, and explains two of the columns.
 func table(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "CODE\tTITLE\tRETRY\tTRANSPORT")
@@ -315,7 +322,8 @@ the response or a *StatusError, but first retries a 408 or 429.
 `)
 }
 
-// failure reports whether a Transport turns a response with this code into an error.
+// failure reports whether a Transport with default settings turns a response with this
+// code into an error.
 func failure(s iamhttp.Semantics) bool { return s.Code < 100 || s.Code >= 400 }
 
 func inShort(s iamhttp.Semantics) string {
@@ -334,7 +342,7 @@ func inFull(s iamhttp.Semantics) string {
 		return "returns the response unchanged"
 	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
 		return "retries the request, whatever its method, after Retry-After or, without one, " +
-			"after a backoff; when it stops retrying, returns a *StatusError"
+			"after a backoff; if it gives up, returns a *StatusError"
 	case s.Retry == iamhttp.RetryIfTemporary:
 		return "returns a *StatusError; if AlsoRetry lists the code and the response has " +
 			"Retry-After, the request is retried first"

@@ -37,17 +37,17 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
-			"              without one, after a backoff; when it stops retrying, returns a\n" +
+			"              without one, after a backoff; if it gives up, returns a\n" +
 			"              *StatusError\n"},
 		{"200", "" +
 			"200 OK\n" +
-			"  documented  no; the meaning applies to its whole class\n" +
+			"  documented  no; the meaning is that of the code's whole class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns the response unchanged\n"},
 		{"999", "" +
 			"999\n" +
-			"  documented  no; the meaning applies to its whole class\n" +
+			"  documented  no; the meaning is that of the code's whole class\n" +
 			"  meaning     A server error that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
@@ -92,7 +92,7 @@ func TestStatusCodeCanBeGivenByItsTitle(t *testing.T) {
 	}
 }
 
-func TestWithoutAnArgumentAllStatusCodesArePrinted(t *testing.T) {
+func TestWithoutAnArgumentTheDocumentedStatusCodesAnd200ArePrinted(t *testing.T) {
 	code, stdout, stderr := ask()
 	assert.Zero(t, code)
 	assert.Empty(t, stderr)

@@ -31,8 +31,8 @@ const mostInput = 1 << 20
 
 var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
 
-// readResponse parses the last response in r. curl prints several responses if there was
-// a 100 Continue, a proxy, a redirect or a retry.
+// readResponse parses the last response in the first mostInput bytes of r. curl can print
+// several responses: after a 100 Continue, a CONNECT to a proxy, a redirect or a retry.
 func readResponse(r io.Reader) (*response, error) {
 	input, err := io.ReadAll(io.LimitReader(r, mostInput))
 	if err != nil {
@@ -60,8 +60,9 @@ func readResponse(r io.Reader) (*response, error) {
 }
 
 // nextResponse returns the input from the next response on, or nil if there is none. rest
-// is what follows resp's header. A body of unknown length, which is usual with HTTP/2,
-// ends at a status line that is followed by a header or an empty line.
+// is what follows resp's header. If the Content-Length is unknown or does not lead to a
+// status line, the body ends at the first status line that is followed by a header or an
+// empty line, and that does not follow a space, a tab or a quotation mark.
 func nextResponse(resp *response, rest []byte) []byte {
 	if statusLine.Match(rest) {
 		return rest // resp has no body
@@ -173,7 +174,7 @@ const longestWait = 100 * 365 * 24 * time.Hour
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
 	if patient.Stop == iamhttp.StopDeadline || patient.Wait > longestWait {
-		return "returns a *StatusError, because the Retry-After is later than any deadline"
+		return "returns a *StatusError, because the Retry-After is later than any realistic deadline"
 	}
 	if !failure(s) || !patient.Retry {
 		return inFull(s)
@@ -200,8 +201,9 @@ func wouldDo(s iamhttp.Semantics, resp *response) string {
 	return text
 }
 
-// decided returns the Failure that a Transport reports if the first attempt gets resp.
-// The Failure's Wait is the shortest possible, because the Backoff adds nothing to it.
+// decided returns the Failure that a Transport reports if the first attempt gets resp, or
+// the zero Failure if it reports none. The Failure's Wait is the shortest possible,
+// because the Backoff adds nothing to it.
 func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -16,8 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// read runs the program with input as its standard input. It returns the output, with
-// each run of white space replaced by a single space.
+// read runs the program with the argument - and input as its standard input. It returns
+// the output, with each run of white space replaced by a single space.
 func read(t *testing.T, input string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -29,7 +29,7 @@ func read(t *testing.T, input string) string {
 	return strings.Join(strings.Fields(out.String()), " ")
 }
 
-// wire formats a response as curl -i would print it.
+// wire formats a response roughly as curl -i prints it.
 func wire(proto string, a iamtest.Answer) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d \r\n", proto, a.Status)
@@ -64,7 +64,7 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 		"a reset time":                 {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus random jitter; with an earlier deadline, it uses the backoff instead"},
 		"a reset time beyond MaxWait":  {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without a deadline and with the default MaxWait, it waits 2m0s"},
 		"a 429 that states no time":    {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50%, at most 30 s"},
-		"Retry-After of centuries":     {iamtest.Throttled(0).With("Retry-After", "99999999999999999999"), " Transport returns a *StatusError, because the Retry-After is later than any deadline"},
+		"Retry-After of centuries":     {iamtest.Throttled(0).With("Retry-After", "99999999999999999999"), " Transport returns a *StatusError, because the Retry-After is later than any realistic deadline"},
 		"Retry-After in the year 9999": {iamtest.Throttled(0).With("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), " Transport returns a *StatusError, because "},
 		"a 408":                        {iamtest.Page(408), retries + "a backoff of 1 s"},
 		"a 404":                        {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
@@ -79,7 +79,7 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 	}
 }
 
-func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
+func TestLastResponseInTheInputIsExplained(t *testing.T) {
 	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
 	for name, input := range map[string]string{
 		"one response":                                       last,
@@ -87,7 +87,7 @@ func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 		"a proxy's 200":                                      "HTTP/1.0 200 Connection established\r\n\r\n" + last,
 		"redirects":                                          "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
 		"a retry after a response with a body":               "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
-		"a retry over HTTP/2":                                "HTTP/2 503 \r\nserver: a\r\n\r\n{\"message\":\"busy\"}HTTP/2 429 \r\nretry-after: 1\r\n\r\nslow down\n" + last,
+		"retries after HTTP/2 responses":                     "HTTP/2 503 \r\nserver: a\r\n\r\n{\"message\":\"busy\"}HTTP/2 429 \r\nretry-after: 1\r\n\r\nslow down\n" + last,
 		"a retry after a chunked body":                       "HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n<html>\nHTTP/1.1 is busy\n</html>\r\n" + last,
 		"a body that is longer than announced":               "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nbusy\n" + last,
 		"a redirect with a body":                             "HTTP/2 302 \r\nlocation: /a\r\n\r\n<a href=/a>Found</a>.\n\n" + strings.Replace(last, "\r\n\r\n", "\r\ncontent-type: application/json\r\n\r\n", 1),
@@ -111,7 +111,7 @@ func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 		"not found\nHTTP/1.1 404 Not Found\nis what the backend says",
 		`{"message":"HTTP/1.1 404 Not Found\nServer: a"}`,
 	} {
-		assert.Contains(t, read(t, "HTTP/1.1 400 Bad Request\r\nServer: a\r\n\r\nx"+body), "400 ", "a status line in a sentence is not a response")
+		assert.Contains(t, read(t, "HTTP/1.1 400 Bad Request\r\nServer: a\r\n\r\nx"+body), "400 ", "the status line in this body must not count as the start of a response")
 	}
 }
 
@@ -140,7 +140,7 @@ func TestInvalidResponseOnStandardInputIsRefused(t *testing.T) {
 	assert.Equal(t, "explain: it broke\n", errs.String())
 }
 
-func TestHugeBodyIsCutOff(t *testing.T) {
+func TestResponseWithAHugeBodyIsExplained(t *testing.T) {
 	assert.Contains(t, read(t, "HTTP/1.1 500 \r\n\r\n"+strings.Repeat("x", 3<<20)), "500")
 }
 

@@ -1,5 +1,5 @@
 // Command metrics exports an iamhttp.Transport's OpenTelemetry metrics to Prometheus:
-// retries, waits, the reasons why calls failed, and gate pauses.
+// retries, waits, stop reasons and gate pauses.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends a GET to URL every ten seconds, and serves metrics at\nhttp://127.0.0.1:9464/metrics.")
+		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends GETs to URL, each ten seconds after the previous call has ended, and\nserves metrics at http://127.0.0.1:9464/metrics.")
 	}
 	flag.Parse()
 	if flag.NArg() != 1 {

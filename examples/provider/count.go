@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// A counter is the innermost RoundTripper. It counts requests and throttled responses.
+// A counter is the RoundTripper directly above base; all other layers are above it. It
+// counts requests and throttled responses.
 type counter struct {
 	base                http.RoundTripper // if nil, http.DefaultTransport is used
 	requests, throttled atomic.Int64

@@ -25,12 +25,12 @@ type resource struct {
 	name    string
 	kind    kind
 	needs   []*resource
-	id      string        // "" until the resource exists
+	id      string        // "" until the resource has been created, and again once it has been deleted
 	settled chan struct{} // closed when the operation in the current phase has ended
 }
 
-// A kind creates, reads and deletes the resources of one kind. Each operation is a
-// single request.
+// A kind creates, reads and deletes the resources of one kind. Each method sends a single
+// request, unless a request is retried.
 type kind interface {
 	create(ctx context.Context, j *job, r *resource) (id string, err error)
 	read(ctx context.Context, j *job, r *resource) error
@@ -101,7 +101,7 @@ type job struct {
 
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
-	name      string // the way's name, for the display
+	name      string // the way's name or "clean up", for the display
 	role      string // the ID of the role to assign; "" until it is known
 	resources []*resource
 }
@@ -140,8 +140,8 @@ func (r *result) add(phase result) {
 	}
 }
 
-// plan reads the existing resources. The first plan also looks up the role, as a
-// Terraform data source does.
+// plan reads the existing resources. If the role is not known yet, plan also looks it up,
+// as a Terraform data source does.
 func (j *job) plan(ctx context.Context) result {
 	lookUp := result{}
 	if j.role == "" {

@@ -1,8 +1,8 @@
 // Command provider behaves like a Terraform provider for an identity service with a rate
-// limit: it plans, applies, plans and destroys 100 groups, 100 projects and 100 role
-// assignments through gophercloud, several at a time. It does this three times: with
-// gophercloud alone; with iamhttp, which requires one line of code; and with iamhttp and
-// a gate. At the end, it prints a table of the results.
+// limit. By default, it plans, applies, plans and destroys 100 groups, 100 projects and
+// 100 role assignments through gophercloud, several at a time, and does this three times:
+// with gophercloud alone; with iamhttp, which requires one line of code; and with iamhttp
+// and a gate. At the end, it prints a table of the results.
 package main
 
 import (
@@ -49,10 +49,11 @@ about half a minute.
 
 To run it against a real Keystone, set
 ` + account.Settings + `The resources are deleted afterwards. After an interrupt, resources that were
-just being created may be left behind; their names begin with provider-.
+being created at that moment may be left behind; their names begin with
+provider-.
 
-Exit status: 0 if nothing failed in the last way that was run, 1 otherwise, 2 if
-the flags or settings are wrong.
+Exit status: 0 if nothing failed in the last way that was run, 2 if the flags or
+settings are wrong, 1 otherwise.
 `
 
 func main() {
@@ -140,7 +141,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A result holds one way's results.
+// A result holds the results of one way or, with only failed and first set, of one phase.
 type result struct {
 	way                                       string
 	needed, requests, throttled, failed, made int
@@ -148,8 +149,9 @@ type result struct {
 	first                                     error // the first failure
 }
 
-// do runs the job in one way, and then deletes any resources that the job has left
-// behind.
+// do runs the job in one way, and then deletes the resources that the job has created but
+// not deleted. The result holds the job's failures; the error is about logging in,
+// cleaning up or the end of ctx.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
 	if err != nil {
@@ -175,7 +177,8 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 	return r, ctx.Err()
 }
 
-// connect sets up gophercloud in the given way, and logs in.
+// connect sets up gophercloud in the given way, and logs in: to the service in this
+// process if endpoint is empty.
 func connect(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account) (*gophercloud.ServiceClient, error) {
 	if endpoint == "" {
 		endpoint = "https://iam.example/v3"
@@ -200,7 +203,7 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 }
 
 // table formats each way's results and, for comparison, those of an ideal client, which
-// sends only the requests that are needed, at the service's rate, without any failure.
+// sends only the requests that are needed, as early as the service accepts them.
 func table(results []result, rate int) string {
 	var b strings.Builder
 	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")

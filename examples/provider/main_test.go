@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// play runs the program in virtual time.
+// play runs the program in virtual time and returns its exit status and output.
 func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -101,8 +101,8 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // the phase's operations: all of them, and those done before the interrupt
-		created, behind int // the minimum number of resources created, and the maximum number left behind
+		total, done     int // the phase's operations: all of them, and the minimum number done before the interrupt
+		created, behind int // the minimum number of groups and projects created, and the maximum number of resources left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},
 		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that are being created at that moment may be left behind

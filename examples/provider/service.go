@@ -12,8 +12,8 @@ import (
 )
 
 // A service imitates the parts of Keystone that the job needs, behind a gateway with a
-// rate limit. After a pause, the gateway accepts at once as many requests as it otherwise
-// accepts per second.
+// rate limit. At the start, and after a pause of a second or more, the gateway accepts at
+// once as many requests as it otherwise accepts per second.
 type service struct {
 	iamtest.Server
 	rate float64

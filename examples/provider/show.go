@@ -15,13 +15,13 @@ type display func(phase string, s state, ended bool)
 // A state is a phase's progress at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int // the numbers since the run started
+	requests, throttled int // the numbers since the job started
 	elapsed             time.Duration
 }
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // the interval between lines
+	between  = 5 * time.Second // the interval between lines within a phase
 )
 
 // bar returns a display that redraws one line of a terminal.

@@ -17,16 +17,18 @@ import (
 
 // A client makes the few IAM API calls that the quickstart needs.
 //
-// The client never inspects a status code: after the retries, failures arrive as errors.
-// Its methods wrap these errors with %w and add what they were trying to do.
+// The client never inspects a status code itself: after any retries, failures arrive as
+// errors (in logIn, a 429 arrives as a response, which CheckResponse turns into an error).
+// The methods for the API calls wrap these errors with %w and add what they were trying to
+// do.
 type client struct {
 	http     *http.Client
 	endpoint string // with the API version, without a trailing slash
 	token    string // set by logIn
 }
 
-// An onFailure is called for each failed attempt, whether or not the attempt is retried.
-// Use an onFailure to write log lines or to update metrics.
+// An onFailure receives each iamhttp.Failure, whether or not the attempt is retried. Use
+// an onFailure to write log lines or to update metrics.
 type onFailure = func(context.Context, iamhttp.Failure)
 
 func newClient(endpoint string, f onFailure) *client {

@@ -123,7 +123,7 @@ var scenes = []struct {
 	{"Create a user", false, (*demo).createUser},
 	{"Get the user, and find it by name", false, (*demo).readUser},
 	{"A throttled call is retried", true, (*demo).rateLimit},
-	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
+	{"A request that does not arrive in time is retried", true, (*demo).requestTimeout},
 	{"Check for a specific status: errors.Is", false, (*demo).conflict},
 	{"Get the details of a failure: errors.As", false, (*demo).notFound},
 	{"Get only the status code: errors.As", false, (*demo).unauthorized},
@@ -281,7 +281,7 @@ func (d *demo) deadline(ctx context.Context) error {
 		return unexpected(err, iamhttp.ErrTooManyRequests)
 	}
 	if took > 5*time.Second {
-		return fmt.Errorf("the call returned after %v, although it could not succeed before its deadline", took)
+		return fmt.Errorf("the call returned only after %v, although it could not succeed before its deadline", took)
 	}
 	d.say("-> e.Stop is iamhttp.StopDeadline: the call failed at once (%v), not at its deadline of 10s",
 		max(took.Round(time.Millisecond), time.Millisecond))
@@ -291,7 +291,7 @@ func (d *demo) deadline(ctx context.Context) error {
 
 func (d *demo) upload(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
-	// Like a file or a pipe, this body can be read only once.
+	// Like a pipe, this body can be read only once.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
 	_, err := d.client.createUserFrom(ctx, body)
@@ -348,7 +348,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks how many times a staged scene's request arrived, and prints the number.
+// sent checks that a staged scene's request arrived want times, and says so.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

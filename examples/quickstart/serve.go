@@ -13,9 +13,9 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// usualAddress is the address in the documentation. Its port is below those that
-// operating systems use for outgoing connections (32768 or 49152 and above), so the
-// port is rarely in use. If it is in use, serve listens on another port.
+// usualAddress is the address in the documentation. Its port is below those that Linux,
+// macOS and Windows use for outgoing connections (32768 or 49152 and above), so the port
+// is rarely in use. If it is in use, serve listens on another port.
 const usualAddress = "127.0.0.1:13357"
 
 // serve runs the service until the context ends. Programs can call the service without

@@ -68,13 +68,13 @@ func TestServeRefusesArguments(t *testing.T) {
 	assert.Contains(t, stderr, `unexpected argument "8080"`)
 }
 
-func TestDocumentsUseTheUsualAddressAndSayThatItMayDiffer(t *testing.T) {
+func TestDocumentsUseTheUsualAddressAndReferToThePrintedURL(t *testing.T) {
 	t.Parallel()
 	_, port, err := net.SplitHostPort(usualAddress)
 	require.NoError(t, err)
 	n, err := strconv.Atoi(port)
 	require.NoError(t, err)
-	assert.Less(t, n, 32768, "operating systems use ports from 32768 on for outgoing connections")
+	assert.Less(t, n, 32768, "Linux uses ports from 32768 on for outgoing connections")
 	for _, document := range []string{"README.md", "docs/tutorial.md"} {
 		text, err := os.ReadFile("../../" + document)
 		require.NoError(t, err)

@@ -24,7 +24,7 @@ type service struct {
 	token    string // the only valid token
 
 	mu    sync.Mutex
-	ids   int // the number of user IDs used so far
+	ids   int // the number of user IDs generated so far
 	users []user
 }
 
@@ -96,7 +96,7 @@ func (s *service) logIn(w http.ResponseWriter, r *http.Request) {
 		Project: p.Name, ProjectDomain: p.Domain.Name,
 	}
 	if s.account != as {
-		iamtest.Keystone(401, "The user name or the password is wrong.").ServeHTTP(w, r)
+		iamtest.Keystone(401, "The user, the password or the project is wrong.").ServeHTTP(w, r)
 		return
 	}
 	w.Header().Set("X-Subject-Token", s.token)

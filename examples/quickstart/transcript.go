@@ -16,7 +16,7 @@ type transcript struct {
 }
 
 const (
-	width  = 80 // the width of a line, in columns
+	width  = 80 // the maximum width of a line, in columns
 	indent = "      "
 )
 
@@ -47,8 +47,8 @@ func (t *transcript) say(format string, args ...any) {
 	}
 }
 
-// failed is the Transport's OnFailure. The Transport calls it for each failed attempt, in
-// the call's goroutine.
+// failed is the OnFailure of the Transports. They call it for each Failure, in the call's
+// goroutine.
 func (t *transcript) failed(_ context.Context, f iamhttp.Failure) {
 	what := "no response"
 	if e, ok := f.Status(); ok {

@@ -22,8 +22,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// users is the part of the SDK that the program uses. It is an interface so that tests
-// do not need a service.
+// users is the part of the SDK that run uses. It is an interface so that tests can do
+// without a service.
 type users interface {
 	CreateUser(ctx context.Context, name string) (*iam.User, error)
 	FindUser(ctx context.Context, name string) (*iam.User, error)
@@ -47,7 +47,7 @@ func ensure(ctx context.Context, u users, name string) (user *iam.User, created 
 	return nil, false, err
 }
 
-// advice returns what the user can do about an error.
+// advice returns what to do about an error.
 func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ReasonAccountLocked):
@@ -89,8 +89,8 @@ Makes sure that users with these names exist: creates each user, or finds the
 existing one. The service runs in this process and has a quota of three users:
   go run ./examples/sdk alice bob alice carol dave
 
-Exit status: 0 if all users exist, 1 if one could not be created, 2 if a name is
-missing or invalid.
+Exit status: 0 if all users exist, 1 if one could be neither created nor found,
+2 if a name is missing or invalid.
 `
 
 // run is main with its inputs and outputs as parameters. It returns the exit status.
@@ -137,8 +137,8 @@ func folded(text string) string {
 	return lines + line
 }
 
-// serviceWithAQuota returns an IAM service that runs in this process. Like a real
-// service, it returns a 400 both if a user already exists and if the quota is used up.
+// serviceWithAQuota returns an IAM service that runs in this process. Like some real
+// services, it returns a 400 both if a user already exists and if the quota is used up.
 func serviceWithAQuota(quota int) http.Handler {
 	var names []string
 	find := func(name string) string {

@@ -76,7 +76,7 @@ func TestAdviceFitsTheError(t *testing.T) {
 	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "the advice must not be to log in again")
 }
 
-func TestProgramCreatesAndFindsUsersUntilTheQuotaIsUsedUp(t *testing.T) {
+func TestProgramCreatesAndFindsUsersUntilOneExceedsTheQuota(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(2))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)
@@ -115,7 +115,7 @@ func TestMissingAndInvalidNamesAreRefusedAndHelpIsPrinted(t *testing.T) {
 	}
 }
 
-func TestServiceRespondsWithValidJSONWhateverTheName(t *testing.T) {
+func TestServiceRespondsWithValidJSONEvenIfTheNameNeedsEscaping(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(1))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)

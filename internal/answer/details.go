@@ -31,15 +31,17 @@ type Details struct{ Code, Message, RequestID string }
 //
 // Names may be spelled in other ways, such as errorCode, errMsg or faultstring. An object
 // or a message may be JSON inside a string. If the value of a name that usually holds a
-// message is an object or an array, the message is the first one within it, at most
-// maxDepth levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. A
+// message is an object or an array, the message is the first one within it, no more than
+// a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. A
 // code that only names a status, such as "404 Not Found" or "Forbidden", is ignored. If
-// the body is a short plain text, or a JSON string with such a text, that text becomes
-// the message. Decode ignores all other bodies.
+// the body is a short text declared as text/plain or text/html, or a JSON string with a
+// short text of several words, that text becomes the message. Decode ignores all other
+// bodies.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
-// truncated body still yields its message, and nothing but the returned strings is
-// allocated, unless a string contains escapes or JSON, or the body is compressed.
+// truncated body still yields its message, and for most bodies nothing but the returned
+// strings is allocated. Exceptions include strings that contain escapes or JSON, and
+// compressed bodies.
 func Decode(header http.Header, body []byte, status int) Details {
 	body = inflate(header["Content-Encoding"], body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
@@ -61,15 +63,15 @@ func Decode(header http.Header, body []byte, status int) Details {
 // lineBreaks replaces the line breaks that WebOb puts into its messages, even in JSON.
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
-// decode descends at most maxDepth levels of objects and arrays to find a message, and
-// looks at the first maxElements elements of an array.
+// To find a message, decode calls itself for values down to the depth maxDepth, and looks
+// at no more than the first maxElements elements of an array.
 const (
 	maxDepth    = 4
 	maxElements = 32
 )
 
-// decode does the work of Decode for an uncompressed body, or for a value at the given
-// depth within it.
+// decode extracts the Details from JSON: from an uncompressed body, or from a value at the
+// given depth within it.
 func decode(body []byte, status, depth int) Details {
 	body = trimSpace(body)
 	if len(body) > 0 && body[0] == '[' {
@@ -169,7 +171,7 @@ func decodeInner(value []byte, status, depth int) (d Details) {
 	return d
 }
 
-// decodeArray decodes the first element of an array that has a message. A string in the
+// decodeArray decodes the first of an array's elements that has a message. A string in the
 // top-level array is not a message.
 func decodeArray(array []byte, status, depth int) Details {
 	n := 0
@@ -207,7 +209,7 @@ type fields struct {
 
 	err, errs, errorDescription, explanation []byte
 
-	sentence []byte // the value of the last other member whose name ends in "error" or "fault"
+	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name
 	objects  int    // the number of objects under other names
 	others   int    // the number of values that are not objects, under other names
@@ -292,9 +294,9 @@ func says(value []byte) bool {
 	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
 }
 
-// orOnly returns f, unless f has no known field and exactly one object under another
-// name. In that case, it returns the fields of that object if the object looks like an
-// error.
+// orOnly returns f, unless f has exactly one object under another name and, except for a
+// request ID or an explanation, no known field. In that case, it returns the fields of
+// that object if the object looks like an error.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
@@ -316,8 +318,8 @@ func orOnly(f fields) fields {
 }
 
 // namesStatus reports whether c merely names a status: either it begins with the number
-// of the given status, or it is the reason phrase of any status, with or without a
-// number.
+// of the given status (but not with a longer code, such as 404.1 or 404-1), or it is the
+// reason phrase of any status, with or without a number.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
@@ -330,8 +332,8 @@ func namesStatus(c []byte, status int) bool {
 	return isPhrase(c)
 }
 
-// isPhrase reports whether c is the reason phrase of any status, in any spelling: "Not
-// Found", "NotFound", "not_found".
+// isPhrase reports whether c is the reason phrase of any status, in any spelling ("Not
+// Found", "NotFound", "not_found"), or says as little as one, such as "None".
 func isPhrase(c []byte) bool {
 	for _, b := range c {
 		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
@@ -373,8 +375,8 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns the body if it is a short, readable text and its Content-Type is
-// text/plain. It also accepts text/html, because some services declare plain text as
+// plainText returns the body, trimmed, if it is a short, readable text and its Content-Type
+// is text/plain. It also accepts text/html, because some services declare plain text as
 // HTML. For any other body, it returns "".
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")

@@ -10,16 +10,16 @@ import (
 )
 
 // maxInflated is the maximum number of bytes that a compressed body is inflated to, so
-// that a zip bomb costs no more than any other body.
+// that a zip bomb cannot exhaust the memory.
 const maxInflated = 64 << 10
 
 // maxCodings is the maximum number of encodings that inflate undoes.
 const maxCodings = 3
 
-// inflate returns the beginning of a body, decompressed. If it reaches an encoding that
-// is unknown or wrong, it returns the body as decoded so far. net/http inflates a body
-// only if it has asked for gzip itself: a caller that sets Accept-Encoding receives the
-// bytes as they were sent.
+// inflate decompresses a body, or the beginning of a long one. At an encoding that is
+// unknown or wrong, or after maxCodings encodings, it returns the body as decoded so far.
+// net/http inflates a body only if it has asked for gzip itself: a caller that sets
+// Accept-Encoding receives the bytes as they were sent.
 func inflate(contentEncoding []string, body []byte) []byte {
 	codings := strings.Join(contentEncoding, ",")
 	for n := 0; codings != "" && n < maxCodings; n++ {

@@ -7,8 +7,8 @@ import (
 )
 
 // members returns an iterator over the members of a JSON object: their names, without
-// quotes, and their raw values. It is lenient: it stops where the text is no longer JSON,
-// and yields the part of a truncated value that is present.
+// quotes, and their raw values. It is lenient: it does not validate values, yields the
+// part of a truncated value that is present, and stops where no other member follows.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
@@ -45,8 +45,8 @@ func elements(array []byte) iter.Seq[[]byte] {
 	}
 }
 
-// firstElement returns the first element of a JSON array, as raw JSON, or nil for any
-// other value.
+// firstElement returns the first element of a JSON array, as raw JSON, or nil if there is
+// none.
 func firstElement(array []byte) []byte {
 	for element := range elements(array) {
 		return element
@@ -128,7 +128,8 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text returns the value that bare returns, with escapes resolved.
+// text returns the value that bare returns, with escapes resolved, or "" if they are
+// invalid.
 func text(raw []byte) string {
 	b := bare(raw)
 	if bytes.IndexByte(b, '\\') < 0 {

@@ -4,8 +4,8 @@ import "strings"
 
 // A Text is a pattern for a sentence in a message. The sentence must match all lines of
 // Words. A line holds alternatives, separated by bars. In an alternative, a star stands
-// for the rest of a word, and a space for any white space and punctuation. Case does not
-// matter.
+// for the rest of a word, and a space for any white space and punctuation. Lines are in
+// lower case; the case of the message does not matter.
 //
 //	password|login*    one of the alternatives occurs in the sentence
 //	^locked            … at its beginning
@@ -14,8 +14,8 @@ import "strings"
 //	account ~ locked   the sentence says that the account is locked: "the account is
 //	                   locked", "account bob was locked", not "the file is locked by this
 //	                   account" or "account policy: locked after 3 attempts"
-//	decrypt > token    the second alternative follows the first, with only auxiliary words
-//	                   and at most one name between them
+//	decrypt > token    "token" follows "decrypt", with at most a name and then linking
+//	                   words between them
 //	!decrypt > token   … and is stated as a fact
 type Text struct {
 	Words   []string
@@ -106,7 +106,7 @@ func startsWith(s, text, alternatives string) bool {
 }
 
 // follows returns the end of the alternative that follows position i of s, or -1 if none
-// does. In between, there may be auxiliary words and a name. been reports whether one
+// does. In between, there may be a name and then linking words. been reports whether one
 // of these words says that something has happened.
 func follows(s string, i int, alternatives string) (end int, been bool) {
 	for first := true; ; first = false {
@@ -130,7 +130,7 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 		case perfect:
 			been = true
 		case plain, subjectNoun:
-			if !first { // a second name
+			if !first { // a name must come first
 				return -1, false
 			}
 		default:
@@ -170,7 +170,8 @@ func isSubject(s string, i int) bool {
 }
 
 // wordBefore returns the word before position i of s, and its position. adjacent is false
-// if there is no such word, or if punctuation separates the two.
+// if there is no such word, or if punctuation other than an underscore or the hyphen of a
+// compound separates the two.
 func wordBefore(s string, i int) (word string, start int, adjacent bool) {
 	end := i
 	for end > 0 && (isSpace(s[end-1]) || s[end-1] == '-' && !(end > 1 && isSpace(s[end-2])) || s[end-1] == '_') {
@@ -183,8 +184,8 @@ func wordBefore(s string, i int) (word string, start int, adjacent bool) {
 	return s[start:end], start, start < end
 }
 
-// actsOn reports whether the text after a participle makes it a verb with an object, as
-// in "user locked the file", or part of another noun, as in "lockout policy".
+// actsOn reports whether the text after a match makes it a verb with an object, as in
+// "user locked the file", or part of another noun, as in "lockout policy".
 func actsOn(after string) bool {
 	rest := strings.TrimLeft(after, " ")
 	if len(rest) == len(after) {
@@ -199,8 +200,8 @@ func actsOn(after string) bool {
 }
 
 // denied reports whether the text before a statement denies it, makes it depend on a
-// condition, or puts it into the future. been says that the statement is about something
-// that has happened.
+// condition, puts it into the future, or turns it into a relative clause. been says that
+// the statement is about something that has happened.
 func denied(before string, been bool) bool {
 	var no, later, maybe bool // in this clause, in this part of the sentence, in the sentence
 	last := plain
@@ -264,8 +265,8 @@ func conditional(after string) bool {
 	return false
 }
 
-// isMore reports whether a "more" before this text refers to something in the future, as
-// in "2 more attempts", but not in "more than 2 attempts".
+// isMore reports whether a "more" or "further" before this text refers to something in the
+// future, as in "2 more attempts", but not in "more than 2 attempts".
 func isMore(after string) bool {
 	rest := strings.TrimLeft(after, " ")
 	return !strings.EqualFold(rest[:wordLen(rest)], "than")
@@ -286,10 +287,10 @@ const (
 	conjunction             // begins a clause
 	relative                // "that", as in "users that already exist"
 	preposition             // makes a noun the object of something
-	definite                // an article, or a similar word
+	definite                // "the", or a similar word
 	indefinite              // like definite, but the noun is not the caller's own
 	foreign                 // makes a token one that a login does not renew
-	aspect                  // turns the words before it into a compound noun, as in "lockout policy"
+	aspect                  // makes the words before it part of a compound noun, as in "lockout policy"
 	subjectNoun             // an account, user, login, access key or token
 	otherNoun               // another noun, such as one that can follow account, user or token
 )
@@ -359,8 +360,9 @@ func wordLen(s string) int {
 	return n
 }
 
-// index returns the position of the phrase in text, ignoring case and matching only at
-// word boundaries, or -1 if text does not contain the phrase.
+// index returns the first position of the phrase, which is in lower case, in text. It
+// ignores the case of text, and matches only at word boundaries. It returns -1 if text
+// does not contain the phrase.
 func index(text, phrase string) int {
 	at, _ := find(text, phrase)
 	return at

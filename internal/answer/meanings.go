@@ -187,8 +187,7 @@ var (
 )
 
 // Uncoded returns the patterns for messages in responses with this status. They apply if
-// the response has no code, or if its code has no Texts and its reason is Unknown or
-// Throttled.
+// the response has no code, one that is not in Meanings, or one that means Throttled.
 func Uncoded(status int) []Text {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -201,8 +200,8 @@ func Uncoded(status int) []Text {
 	return nil
 }
 
-// ReasonOf returns the reason for a failure with this status, code and message, or
-// Unknown if none of them indicates a reason.
+// ReasonOf returns the reason that a failure's status, code and message together
+// indicate, or Unknown.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
@@ -223,8 +222,9 @@ func ReasonOf(status int, code, message string) Reason {
 	return m.Reason
 }
 
-// meaningOf returns the Meaning of a code, which may be in upper or lower case and have
-// either prefix. It returns the zero Meaning if the code is not in Meanings.
+// meaningOf returns the Meaning of a code. Case does not matter, nor whether a gateway's
+// code begins with APIG. or APIGW. The zero Meaning means that the code is not in
+// Meanings.
 func meaningOf(code string) Meaning {
 	var room [12]byte // longer than any code
 	if code == "" || len(code) > len(room) {
@@ -255,9 +255,9 @@ func meaningOf(code string) Meaning {
 	return Meanings[low]
 }
 
-// detail returns the part of a message that is specific to the failure. The gateway's
-// messages begin with the kind of authentication, and end with the request that it has
-// received.
+// detail returns the part of a message that is specific to the failure. A message of the
+// gateway may begin with the kind of authentication, and end with the request that the
+// gateway has received.
 func detail(message string) string {
 	message = message[:min(len(message), 512)] // a long message gives its reason at the beginning
 	if i := index(message, "authentication information"); i >= 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-func TestEveryMeaningHasATestInTheRootAndEveryExampleMatches(t *testing.T) {
+func TestEveryMeaningHasATestInTheRootAndEveryExampleYieldsItsReason(t *testing.T) {
 	source, err := os.ReadFile("../../reason_test.go")
 	require.NoError(t, err)
 	for i, m := range answer.Meanings {

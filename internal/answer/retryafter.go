@@ -62,7 +62,7 @@ func seconds(n int64) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// untilCeil returns the time between two dates, rounded up to whole seconds.
+// untilCeil returns at - from. A positive result is rounded up to whole seconds.
 func untilCeil(at, from time.Time) time.Duration {
 	d := at.Sub(from)
 	if rest := d % time.Second; rest > 0 {

@@ -28,7 +28,7 @@ func TestRetryAfterIsParsedAsRFC9110Says(t *testing.T) {
 		"a fraction":              {http.Header{"Retry-After": {"1.5"}}, 0, false},
 		"an exponent":             {http.Header{"Retry-After": {"1e3"}}, 0, false},
 		"hexadecimal":             {http.Header{"Retry-After": {"0x10"}}, 0, false},
-		"Arabic digits":           {http.Header{"Retry-After": {"٣"}}, 0, false},
+		"an Arabic-Indic digit":   {http.Header{"Retry-After": {"٣"}}, 0, false},
 		"a word":                  {http.Header{"Retry-After": {"soon"}}, 0, false},
 		"empty":                   {http.Header{"Retry-After": {""}}, 0, false},
 		"absent":                  {nil, 0, false},
@@ -57,7 +57,7 @@ func TestRetryAfterIsParsedAsRFC9110Says(t *testing.T) {
 			assert.Equal(t, tt.valid, valid)
 		})
 	}
-	t.Run("a date relative to the local clock is rounded up to seconds", func(t *testing.T) {
+	t.Run("the wait until a date, by the local clock, is rounded up to whole seconds", func(t *testing.T) {
 		h := http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:02 GMT"}}
 		got, _ := answer.RetryAfter(h, now.Add(300*time.Millisecond))
 		assert.Equal(t, 2*time.Second, got)

@@ -10,7 +10,7 @@ import (
 // most 128 bytes.
 func Label(s string) string { return Cut(OneLine(s), 128) }
 
-// Cut returns at most the first n bytes of s, without a partial character at the end.
+// Cut returns at most the first n bytes of s. It does not cut a character in two.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -21,8 +21,9 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine returns s without surrounding white space and without any characters that could
-// start a new line, move the cursor or change the writing direction when s is displayed.
+// OneLine returns s without surrounding white space, and without the control and
+// invisible characters that could start a new line, move the cursor or change the writing
+// direction when s is displayed.
 func OneLine(s string) string {
 	plain := true // the usual case
 	for i := 0; i < len(s) && plain; i++ {

@@ -28,11 +28,11 @@ func TestOneLineRemovesControlAndInvisibleCharacters(t *testing.T) {
 	}
 }
 
-func TestCutNeverLeavesAPartialCharacter(t *testing.T) {
+func TestCutNeverCutsACharacterInTwo(t *testing.T) {
 	for n, want := range []string{"", "a", "a", "aü", "aü", "aü", "aü", "aü😀", "aü😀"} {
 		assert.Equal(t, want, answer.Cut("aü😀", n), "%d bytes", n)
 	}
-	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text without the first byte of any character must be cut to nothing")
+	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "cutting a text that has only continuation bytes must leave nothing")
 }
 
 func TestLabelReturnsOneLineOfAtMost128Bytes(t *testing.T) {

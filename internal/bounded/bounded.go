@@ -19,8 +19,8 @@ const (
 	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
-// Time returns how long reading a body that is returned may take. It leaves the caller
-// half the time until ctx's deadline, and is negative after the deadline.
+// Time returns how long reading a body that is returned may take. It leaves the caller at
+// least half the time until ctx's deadline, and is negative after the deadline.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -28,9 +28,10 @@ func Time(ctx context.Context) time.Duration {
 	return MaxTime
 }
 
-// ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends, and
+// ReadAndClose reads at most Max bytes of the body, until d has passed or ctx ends, and
 // closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
-// the first keep bytes, and whether the body is longer than that or was cut off.
+// the first keep bytes, and whether the body is, or may be, longer. If the body cannot be
+// closed in time, ReadAndClose returns nothing of it; see readAside.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -77,7 +78,8 @@ func (d *Drain) Release() {
 
 // ReadAndClose reads and closes a body that is discarded, like the function ReadAndClose.
 // It returns the first Kept bytes, which may be stored in the Drain. It also reports
-// whether the body is stuck: it could not be closed, and its connection is still in use.
+// whether the body is stuck: it could not be closed in time, and its connection is still
+// in use.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -111,20 +113,20 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 	if err != nil {
 		return data, err != io.EOF
 	}
-	if keep == Max { // a Read with an empty buffer finds out whether the body has ended
+	if keep == Max { // a Read with an empty buffer may reveal that the body has ended
 		_, err = resp.Body.Read(nil)
 		return data, err != io.EOF
 	}
 	if resp.ContentLength > Max {
 		return data, true
 	}
-	// A connection can be reused only if the body was read to its end.
+	// An HTTP/1 connection can be reused only if the body was read to its end.
 	n, err := io.CopyN(io.Discard, resp.Body, int64(Max-keep))
 	return data, n > 0 || err != io.EOF
 }
 
-// A bodyCloser closes a body exactly once; concurrent callers block until the body is
-// closed. Only Close can interrupt a Read that waits for a slow server.
+// A bodyCloser closes a body at most once; concurrent callers block until the body is
+// closed. Closing the body interrupts a Read that waits for a slow server.
 type bodyCloser struct {
 	once sync.Once
 	body io.Closer
@@ -187,10 +189,10 @@ func (g *bodyCloser) close() {
 	})
 }
 
-// readAside does the work of readInTime for a body that net/http inflates. Before Go
-// 1.27, closing such a body blocks while a Read waits for the gzip header. If that
-// happens, readAside leaves the Read running in the background, until the server or ctx
-// ends it, and reports the body as stuck.
+// readAside does the work of readInTime for a body that net/http inflates. In Go 1.26,
+// closing such a body blocks while a Read waits for the gzip header. If that happens,
+// readAside leaves the Read running in the background, until the server or the request's
+// context ends it, and reports the body as stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
@@ -216,8 +218,9 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	}
 }
 
-// readUpTo reads n bytes from r; if it reads fewer, it returns the error that r ended
-// with. It fills buf before it allocates. size is the announced length, or -1 if unknown.
+// readUpTo reads n bytes from r; if it reads fewer, it returns r's error, or
+// io.ErrNoProgress. It fills buf before it allocates. size is the announced length, or -1
+// if unknown.
 func readUpTo(r io.Reader, buf []byte, n int, size int64) ([]byte, error) {
 	// A server may announce more than it sends, so only a small size is trusted. One
 	// extra byte lets the last Read find the end of the body.

@@ -74,17 +74,17 @@ func (s *source) counts() (read, closes int) {
 	return s.read, s.closes
 }
 
-// endless is a body that never ends and never waits.
+// endless is the text of a body that never ends and never waits.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// idle is a body whose Read returns neither data nor an error.
+// idle is the text of a body whose Read returns neither data nor an error.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// stuck is a body whose Read and Close wait until the test closes it.
+// stuck is a body whose Read and Close wait until the test closes the channel.
 type stuck chan struct{}
 
 func (s stuck) Read([]byte) (int, error) { <-s; return 0, io.EOF }
@@ -246,7 +246,7 @@ func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func(in time.Duration) (string, bool) {
 			b := body("x", io.EOF)
-			b.drips = time.Second // the end of the body arrives a second later
+			b.drips = time.Second // the byte arrives after one second, the end of the body after two
 			d := bounded.NewDrain()
 			defer d.Release()
 			data, truncated, _ := d.ReadAndClose(t.Context(), response(b, -1), in)
@@ -261,7 +261,7 @@ func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	})
 }
 
-func TestABodyOfExactly64KiBIsComplete(t *testing.T) {
+func TestReadAndCloseReportsABodyOfExactly64KiBAsComplete(t *testing.T) {
 	b := body(strings.Repeat("x", bounded.Max), io.EOF)
 	data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second)
 	assert.Len(t, data, bounded.Max)

@@ -86,7 +86,7 @@ func TestReadAndCloseIsBoundedInSizeAndTime(t *testing.T) {
 	}
 }
 
-func TestADrainIsReusedOnlyIfNothingCanCloseItsBodyLater(t *testing.T) {
+func TestADrainIsBusyIfATimerMayStillUseIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDrain()
 		data, truncated, stuck := d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("text"), false), 4), time.Second)
@@ -99,14 +99,14 @@ func TestADrainIsReusedOnlyIfNothingCanCloseItsBodyLater(t *testing.T) {
 		d = NewDrain()
 		_, truncated, _ = d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("begin"), true), -1), time.Second)
 		assert.True(t, truncated)
-		assert.True(t, d.busy, "the Drain must be busy: the timer has fired and may still close the body")
+		assert.True(t, d.busy, "the Drain must be busy: the timer has fired, and its function may still be running")
 		d.Release()
 
 		d = NewDrain()
 		assert.Panics(t, func() {
 			_, _, _ = d.ReadAndClose(t.Context(), response(newBody(panics{}, false), -1), time.Second)
 		})
-		assert.True(t, d.busy, "the Drain must be busy: the timer was not stopped and may still close the body")
+		assert.True(t, d.busy, "the Drain must be busy: the timer was not stopped and may still fire")
 	})
 }
 

@@ -13,9 +13,9 @@ import (
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
 // them back: resp.Body still yields the whole body. But if ctx ends while the body is
 // being read ahead, the body is closed, and resp.Body yields only the data read so far
-// and then ctx's error. Peek also reports whether the body is, or may be, longer than the
-// returned data. If ctx has ended already, Peek reads for at most MinDrain: the body may
-// be in memory, as after io.ReadAll.
+// and then ctx's error. If ctx has ended already, this happens only if reading ahead
+// takes longer than MinDrain, because the body may be in memory, as after io.ReadAll.
+// Peek also reports whether the body is, or may be, longer than the returned data.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
@@ -27,9 +27,8 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
-	// A Read that waits for a slow server can be interrupted only by closing the body.
-	// Instead, the Read continues in the background, and resp.Body begins with the data
-	// read there.
+	// Interrupting a Read that waits for a slow server would end the body. The Read
+	// therefore runs in the background, and resp.Body begins with the data read there.
 	go p.readAhead(ctx, resp.ContentLength)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -71,12 +70,12 @@ type peekedBody struct {
 
 var (
 	errPanicked = errors.New("iamhttp: panic while reading the body")
-	errClosed   = errors.New("read on closed response body") // the same text as in net/http
+	errClosed   = errors.New("read on closed response body") // as in net/http, without its prefix
 )
 
 // readAhead reads until the body ends, Max bytes are read, or it is stopped. It closes
-// the body when the context ends, because not every body ends by itself when the context
-// of its request does.
+// the body if the context ends in the meantime, because not every body ends by itself
+// when the context of its request does.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
@@ -119,7 +118,8 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 }
 
 // stop makes readAhead end after its current Read, and returns the data read so far. If
-// err is not nil, readers of the body get err after that data.
+// err is not nil, readers of the body get err after that data, unless the body has
+// already ended.
 func (p *peekedBody) stop(err error) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,8 +157,8 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the body. Before Go 1.27, closing a body that net/http inflates blocks
-// while a Read waits for the gzip header, so Close waits no longer than closeTime.
+// Close closes the body. In Go 1.26, closing a body that net/http inflates blocks while a
+// Read waits for the gzip header, so Close waits at most closeTime for such a body.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

@@ -115,7 +115,7 @@ func TestPeekStopsIfReadReturnsNeitherDataNorError(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrNoProgress)
 }
 
-func TestPeekWithoutABodySetsNoBody(t *testing.T) {
+func TestPeekSetsHTTPNoBodyIfThereIsNoBody(t *testing.T) {
 	for _, none := range []io.ReadCloser{nil, http.NoBody} {
 		resp := response(none, 0)
 		data, truncated := bounded.Peek(t.Context(), resp, time.Minute)

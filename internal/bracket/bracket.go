@@ -1,23 +1,23 @@
 // Package bracket finds the pace, in requests per second, that a rate limit allows. It
-// learns from the outcomes of requests: each request is either accepted, or is refused
-// and has to wait.
+// learns from the outcomes of requests: a request is accepted, is refused and has to
+// wait, or ends in a way that says nothing about the limit.
 //
-// The controller keeps a bracket: a pace that was proven good (lo) and a pace that was
-// proven bad (hi). It sends requests at a pace between the two. For each refusal, it
-// decides what to blame: the burst that was sent after a silence, the pace, a window that
-// was full, or the number of requests in flight. It also counts requests, because the
-// number accepted between two refusals bounds the limit from both sides. It remembers the
-// best pace of the last 15 minutes and returns to that pace, because most trouble is
-// temporary.
+// The controller keeps a bracket: a pace that it believes to be good (lo) and a pace that
+// it believes to be bad (hi). It usually sends requests at a pace between the two. After a
+// refusal, it decides what to blame: the burst that was sent after a silence, the pace, a
+// window that was full, or the number of requests in flight. It also counts requests,
+// because the number accepted between two refusals bounds the limit from both sides. It
+// remembers the best pace of the last 15 minutes and returns to that pace, because most
+// trouble is temporary.
 //
-// An epoch is the time from one pause to the next, and a silence is the time without
-// requests before an epoch. Long durations are measured in units: a unit is a silence,
-// two round trips or a second, whichever is longest. The same constants therefore work
-// for 1 request per second and for 5000, and for a Retry-After of 1 s and of 60 s. A
-// probe tests what the service accepts, with a raised pace or with a single request after
-// a pause.
+// An epoch is the time from one pause to the next, and a silence is the time before an
+// epoch in which nothing but failed probes was sent. Long durations are measured in units:
+// a unit is the silence that a pause caused (at most 90 s), two round trips or a second,
+// whichever is longest. The same constants therefore work for 1 request per second and
+// for 5000, and for a Retry-After of 1 s and of 60 s. A probe tests what the service
+// accepts, with a raised pace or with a single request after a pause.
 //
-// docs/gate.md explains each rule.
+// docs/gate.md explains the rules.
 package bracket
 
 import (
@@ -28,22 +28,22 @@ import (
 // Constants are the tuning parameters of the controller.
 type Constants struct {
 	Margin      float64 // how far the pace stays below its target, as a fraction of the target
-	FirstFactor float64 // maximum ratio of the first pace to the proven pace
+	FirstFactor float64 // maximum ratio of the first pace to the accepted rate, unless Retry-After suggests a higher pace
 	StepSilence float64 // minimum time between two raises, in silences
 	StepTrips   float64 // minimum time between two raises, in round trips; more than 1, so that a response arrives first
-	StepSends   float64 // minimum time between two raises, in requests at the current pace
-	Backlog     float64 // backlog, in units, that makes a raise worth its risk
-	Hold        float64 // time at a closed bracket, in units, before a higher pace is tried
+	StepSends   float64 // minimum time between two raises, in requests at the current pace; does not apply to a pace that has fallen
+	Backlog     float64 // work that is waiting or has waited, in units, that makes a raise worth its risk
+	Hold        float64 // busy time at a closed bracket, in units, before a higher pace is tried
 	HoldMost    float64 // upper bound of that time, which doubles after a probe that found nothing
 	Proof       float64 // duration of a small step of a probe, in units, unless the step is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
-	Decay       float64 // factor by which a burst shrinks after a refusal
-	OwnPause    float64 // shortest pause, in seconds, if the service does not ask for one
-	OwnMost     float64 // longest pause, in seconds, that the service did not ask for
+	Decay       float64 // factor by which a burst shrinks, if not by more, after an early refusal or a failed probe
+	OwnPause    float64 // lower bound of most pauses that the service did not ask for, in seconds
+	OwnMost     float64 // upper bound of most of these pauses, in seconds
 }
 
-// Standard holds the values that New uses. A test varies each value by half to show
-// that none of them is critical; nothing else changes them.
+// Standard holds the values that New and Resume use. A test varies each value by up to
+// half to show that none of them is critical; nothing else changes them.
 var Standard = Constants{
 	Margin:      0.03,
 	FirstFactor: 4,
@@ -61,10 +61,10 @@ var Standard = Constants{
 }
 
 const (
-	leastLag = 2 * time.Millisecond  // lower bound of the timer delay that is made up for
-	mostLag  = 10 * time.Millisecond // upper bound of that delay; between the bounds, it is the time of two turns
+	leastLag = 2 * time.Millisecond  // lower bound of the longest timer delay that is made up for
+	mostLag  = 10 * time.Millisecond // upper bound of it; between the bounds, it is the time of two turns
 	mostPace = 1e6                   // requests per second
-	known    = 4.0                   // how many units a bound of the pace holds if the limit has no known bound
+	known    = 4.0                   // for how many units the pace stays below most() if no upper bound of the limit is known
 	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
 
@@ -74,9 +74,9 @@ const (
 type Send struct {
 	Turn   uint64 // set by a fleet that paces the request; a Controller ignores it
 	epoch  uint32
-	credit bool    // whether the request was part of the burst after a silence
+	credit bool    // whether the request was part of the burst after a silence, or used a saved-up turn
 	seq    int     // number of the request within its epoch, from 1
-	flying int     // number of requests in flight when it was sent, including itself
+	flying int     // number of requests in flight when it was sent, including itself; 0 for an inner request
 	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
@@ -100,11 +100,11 @@ type Controller struct {
 
 	pause     time.Duration // time before which nothing is sent
 	open      bool          // whether the latest pause is over and the epoch has begun
-	explained bool          // whether the number of requests in flight explains the latest refusal
-	probes    int           // number of pauses that have begun since a request was last accepted
+	explained bool          // whether the latest refusal is blamed only on the number of requests in flight, or on a single fault
+	probes    int           // number of pauses in a row, up to the latest, between which no accepted request was sent
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when the latest pause began
-	asked     float64       // wait in seconds that the service asked for with that refusal; 0: none, or too short to matter
+	asked     float64       // wait in seconds that the service asked for with that refusal, or that Kept reported; 0: none, or too short to matter
 
 	pace    float64       // requests per second
 	lo, hi  float64       // the bracket
@@ -112,22 +112,22 @@ type Controller struct {
 	burst0  float64       // number of requests that the limit can save up, as an estimate
 	trip    float64       // round trip in seconds, smoothed
 	heard   bool          // whether trip is known, at least as an estimate
-	notice  float64       // how long a refusal takes, in seconds, smoothed; before the first one that was timed, an upper bound
+	notice  float64       // how long a refusal takes, in seconds, smoothed; before the first one that was timed, an upper bound, or 0 after Resume
 	noticed bool          // whether a refusal was timed
 	heardOn time.Duration // when the latest response to an accepted request arrived
 	timed   bool          // whether trip was measured rather than estimated
 
 	// silence is the length of the silence before the current epoch, in seconds. It
 	// includes the time of failed probes; quiet is the part after the last failed probe.
-	// wanted is silence without the time in which no request was waiting.
+	// wanted is silence without the time after a pause in which no request was waiting.
 	silence, quiet, wanted float64
 	// measure is wanted, capped so that a long idle time or outage does not slow the
-	// controller down afterwards. Longer durations are multiples of measure.
+	// controller down afterwards. Longer durations are derived from measure.
 	measure float64
 
 	tally  // the current epoch
 	memory // earlier epochs
-	probe  // the test of a pace above a closed bracket
+	probe  // the test of a higher pace
 
 	chance    chance
 	statement statement // the limit that the service has stated
@@ -141,12 +141,12 @@ type tally struct {
 	last     time.Duration // when the latest request was sent
 	next     time.Duration // when the next paced request is due
 	sent     int
-	paced    int     // number of requests sent after the burst
+	paced    int     // number of requests sent at the pace, without credit
 	granted  int     // size of the burst at the beginning
 	credit   float64 // number of requests that may be sent at once: the rest of the burst, and unused turns
 	flying   int     // number of requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
-	inner    bool    // whether there were inner requests, so that some requests in flight are not on their way to the service
+	inner    bool    // whether there were inner requests, so that some requests in flight may not be on their way to the service
 	accepted int
 	unknown  int      // number of requests whose outcome says nothing about the limit
 	busy     float64  // seconds during which requests waited only because of the pace
@@ -169,14 +169,14 @@ type moment struct {
 	seq int
 }
 
-// A probe finds out whether the limit allows more than the closed bracket suggests.
+// A probe finds out whether the limit allows more than the bracket suggests.
 type probe struct {
-	base      float64 // the highest pace that the probe has proven; 0: there is no probe
+	base      float64 // the pace at which the probe began, or the highest that it has proven; 0: there is no probe
 	began     float64 // the pace at which the probe began
-	over      float64 // how far the pace is above the base, as a fraction of the base
+	over      float64 // how far the pace is above the base, as a fraction of the base; not used if returning
 	from      moment  // when base was set
 	returning bool    // whether the probe leads back to the best recent pace
-	holding   float64 // units to wait at a closed bracket before the next probe
+	holding   float64 // busy time at a closed bracket, in units, before the next probe
 }
 
 // New returns a controller for an account that has just had its first refusal.
@@ -194,7 +194,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 		c.trip = max(min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now)), 0)
 		c.heard = true
 	}
-	c.notice = max(seconds(now), leastNotice) // because the account's first request was sent at time 0
+	c.notice = max(seconds(now), leastNotice) // an upper bound, if no request was sent before time 0
 	c.flight.flying = flying
 	c.flight.landed() // the refused request
 	c.close(now, Send{at: now}, retryAfter)
@@ -207,20 +207,21 @@ func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) 
 // Paused returns the time before which no request is sent.
 func (c *Controller) Paused() time.Duration { return c.pause }
 
-// Probes returns how many pauses have begun since a request was last accepted.
+// Probes returns the number of pauses in a row, up to the latest, between which no
+// accepted request was sent.
 func (c *Controller) Probes() int { return c.probes }
 
 // Probing reports whether nothing has been sent since the latest pause began.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
-// Pace returns the number of requests sent per second while requests wait.
+// Pace returns the pace, in requests per second.
 func (c *Controller) Pace() float64 { return c.pace }
 
 // Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns a lower bound for the time at which a request can be sent if ahead
-// other requests are sent first.
+// Earliest estimates the earliest time at which a request can be sent if ahead other
+// requests are sent first. A time in the past means now.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
@@ -248,7 +249,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	return later(from, duration(took))
 }
 
-// most returns a pace that will not be exceeded soon.
+// most returns a pace that is unlikely to be exceeded soon.
 func (c *Controller) most() float64 {
 	switch {
 	case !c.learned:
@@ -292,9 +293,9 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 }
 
 // NextInner is like Next for an inner request. Another request waits for its result, and
-// has used a turn but is not yet on its way to the service. An inner request waits for a
-// pause and, if the pace or a window decides, for its turn, but never for responses,
-// because they may be waiting for it.
+// has used a turn but is not yet on its way to the service. An inner request waits for
+// the end of a pause and, if the pace or a window decides, for its turn. It never waits
+// for the responses to other requests, because these may be waiting for it.
 func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
@@ -429,7 +430,7 @@ func (c *Controller) Unsend(s Send) {
 	}
 }
 
-// Accepted reports that a request got a response and was not refused.
+// Accepted reports that a request got a response that shows that it was not refused.
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.flight.landed()
 	c.capAccepted(s)
@@ -464,7 +465,7 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 }
 
 // Unknown reports that a request has ended in a way that says nothing about the limit,
-// and nothing about the round trip, such as a timeout.
+// and nothing about the round trip, such as a timeout or a 5xx.
 func (c *Controller) Unknown(_ time.Duration, s Send) {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -484,8 +485,8 @@ func (c *Controller) Trip() time.Duration {
 
 // Refused reports that a request was refused. retryAfter is the wait that the service
 // asked for, or 0. Refused returns true if a new pause begins. It returns false for
-// requests that were in flight when a pause began, because their refusals say nothing
-// new.
+// requests that were in flight when a pause began: their refusals can delay the next
+// request, but do not begin a pause.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
 	if s.at > 0 {
@@ -512,7 +513,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	c.open = false
 	c.refused, c.closed, c.asked = s, now, seconds(retryAfter)
 	c.Pause(later(now, retryAfter))
-	if c.asked < c.OwnPause { // too short to say anything about the pace, so ignore it
+	if c.asked < c.OwnPause { // too short to say anything about the pace, so treat it as none
 		c.asked = 0
 	}
 	if c.explained = c.learned && c.capRefused(now, s); c.explained {
@@ -534,8 +535,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {
-		// Wait as long as was needed before, up to a bound. Without the bound, random
-		// refusals would make each pause longer than the previous one.
+		// Wait half as long as was needed before, up to a bound. Without the bound,
+		// random refusals would make each pause longer than the previous one.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
@@ -559,7 +560,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too high is noticed only when the saved-up requests are used up
 		}
-		if held >= proof { // the pace is not too high, so the limit has changed since the past epochs
+		if held >= proof { // the pace is not too high, so the limit may have changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -599,7 +600,8 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	c.setPace(now, c.base*(1+c.over))
 }
 
-// comeBack raises the pace halfway to the best one, on a logarithmic scale.
+// comeBack raises the pace halfway to the best one, on a logarithmic scale, or all the
+// way if halfway is close enough.
 func (c *Controller) comeBack(now time.Duration) {
 	if to := math.Sqrt(c.pace * c.best); to < nearly*c.best {
 		c.setPace(now, to)
@@ -613,7 +615,7 @@ func (c *Controller) comeBack(now time.Duration) {
 // fallen reports whether the pace is well below the best recent one.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 
-// step returns the minimum time for which a pace is kept, in seconds.
+// step returns the minimum time for which a pace is kept before it is raised, in seconds.
 func (c *Controller) step() float64 {
 	if c.fallen() {
 		return max(c.StepSilence*c.cost, c.StepTrips*c.delay())

@@ -6,9 +6,9 @@ import "time"
 // pace does not reduce the share of refused requests, but it lets fewer requests through
 // per second. It is then better to keep to the best pace.
 type chance struct {
-	found   bool    // whether refusals are assumed to be random, so they do not lower the pace
-	low     average // epochs that ended while found was false
-	high    average // epochs that ended since found became true
+	found   bool    // whether refusals are assumed to be random, so they do not lower the pace below the best one
+	low     average // epochs blamed on the pace while found was false
+	high    average // epochs blamed on the pace since found became true
 	lowered int     // number of epochs that ended well below the best pace since the latest attempt to return to it
 	patient int     // value of lowered at which the next attempt may begin; 0 means leastPatient
 }
@@ -18,7 +18,7 @@ type average struct{ epochs, accepted, seconds float64 }
 
 const (
 	fading       = 0.85 // weight of an epoch, compared with the next one
-	rare         = 32.0 // accepted requests per refusal; a service that refuses more often has a limit
+	rare         = 32.0 // accepted requests per refusal; a service that refuses more often is assumed to have a limit
 	worthwhile   = 1.25 // the best pace must let through this many times as many requests per second as the low one
 	leastPatient = 4
 	mostPatient  = 32
@@ -34,9 +34,9 @@ func (a *average) perEpoch() float64  { return a.accepted / a.epochs }
 func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 
 // byChance corrects the pace after an epoch that ended with a refusal for which the pace
-// was blamed. If a low pace is refused too, and yields less than half of the best pace,
-// the best pace is tried again. The attempt ends when requests are refused more often
-// than before, or when it does not pay.
+// was blamed. If low paces are refused too, but rarely, and at most half of the best pace
+// gets through, the best pace is tried again. The attempt ends when requests are refused
+// more than twice as often as before, or no longer rarely, or when it does not pay.
 func (c *Controller) byChance(now time.Duration, e epoch) {
 	l := &c.chance
 	if l.found {
@@ -59,9 +59,9 @@ func (c *Controller) byChance(now time.Duration, e epoch) {
 	}
 	c.pace = max(c.pace, c.best)
 	if l.high.epochs > 0 {
-		// The faster the pace, the more is accepted, until sending takes less time than
-		// the silence. If there is a limit after all, fewer requests are accepted per
-		// epoch, and the pace falls again.
+		// A faster pace pays until sending takes less time than the silence. If there is
+		// a limit after all, fewer requests are accepted per epoch, and the pace falls
+		// again.
 		c.pace = max(c.pace, min(1.25*e.pace, l.high.perEpoch()/max(e.silence, shortest)))
 	}
 	c.hi = max(c.hi, 1.1*c.pace)

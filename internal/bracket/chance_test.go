@@ -6,15 +6,15 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// judged returns the pace after an epoch that was refused at the given pace after the
-// given number of requests, and after a silence of 5 s.
+// judged returns the pace after an epoch in which the given number of requests were
+// accepted before one was refused at the given pace. A silence of 5 s came before.
 func judged(c *Controller, pace, accepted float64) float64 {
 	c.pace = pace / 2 // as if the pace had been blamed
 	c.byChance(100*sec, epoch{accepted: accepted, took: accepted / pace, silence: 5, pace: pace})
 	return c.pace
 }
 
-func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
+func TestBestPaceIsTriedAgainAfterRareRefusalsAtALowPace(t *testing.T) {
 	c := paced()
 	c.best = 20
 	for range leastPatient - 1 {
@@ -28,8 +28,8 @@ func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
 
 func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 	for name, accepted := range map[string]float64{
-		"far fewer requests are accepted per refusal": 40,
-		"more than one in 32 requests is refused":     30,
+		"fewer than half as many are accepted per refusal": 40,
+		"more than one in 32 requests is refused":          30,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -48,7 +48,7 @@ func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 
 func TestRefusalsAreNotAssumedToBeRandom(t *testing.T) {
 	for name, tt := range map[string]struct{ pace, accepted float64 }{
-		"if they happen at the best pace":                      {18, 100},
+		"if they happen close to the best pace":                {18, 100},
 		"if more than one in 32 requests is refused":           {4, 30},
 		"if the low pace yields at least half of the best one": {12, 500},
 	} {

@@ -11,7 +11,8 @@ import (
 
 const ms = time.Millisecond
 
-// constants has round numbers, so that the tests do not depend on the values in Standard.
+// constants has round numbers, so that tests that use it do not depend on the values in
+// Standard.
 var constants = Constants{
 	Margin: 0.1, FirstFactor: 4, StepSilence: 0.25, StepTrips: 1.25, StepSends: 4, Backlog: 3,
 	Hold: 10, HoldMost: 40, Proof: 2, Excess: 0.05, Decay: 0.7, OwnPause: 0.25, OwnMost: 15,
@@ -33,25 +34,25 @@ func TestPauseLengthAfterARefusal(t *testing.T) {
 		set   func(*Controller)
 		want  time.Duration
 	}{
-		"is Retry-After":                                                     {sec, func(*Controller) {}, sec},
-		"is 0.25 s without Retry-After":                                      {0, func(*Controller) {}, 250 * ms},
-		"is at least 0.25 s if Retry-After is shorter":                       {200 * ms, func(*Controller) {}, 250 * ms},
-		"is two round trips without Retry-After":                             {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
-		"is Retry-After even if two round trips are longer":                  {sec, func(c *Controller) { c.trip = 2 }, sec},
-		"is half of the silence that was needed before":                      {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
-		"is at most the gap between two requests, if more was needed before": {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
-		"is at most one second, if more was needed before":                   {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
-		"does not depend on an earlier silence if this is the first refusal": {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
-		"does not depend on failed probes before the first epoch":            {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
-		"is Retry-After even if a longer silence was needed before":          {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
-		"is at most 1 s if the round trip is only an estimate":               {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
-		"is two round trips if their estimate is less than 1 s":              {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
-		"doubles with each failed probe":                                     {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
-		"does not double if a request was accepted":                          {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
-		"is at most eight times Retry-After":                                 {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
-		"is at most 15 s":                                                    {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"is at most 15 s without Retry-After":                                {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"is never less than Retry-After":                                     {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
+		"is Retry-After":                               {sec, func(*Controller) {}, sec},
+		"is 0.25 s without Retry-After":                {0, func(*Controller) {}, 250 * ms},
+		"is at least 0.25 s if Retry-After is shorter": {200 * ms, func(*Controller) {}, 250 * ms},
+		"is two round trips without Retry-After if they are longer than 0.25 s": {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
+		"is Retry-After even if two round trips are longer":                     {sec, func(c *Controller) { c.trip = 2 }, sec},
+		"is half of the silence that was needed before":                         {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
+		"is at most the gap between two requests, if more was needed before":    {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
+		"is at most one second, if more was needed before":                      {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
+		"does not depend on an earlier silence if this is the first refusal":    {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
+		"does not depend on failed probes before the first epoch":               {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
+		"is Retry-After even if a longer silence was needed before":             {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
+		"is at most 1 s if the round trip is only an estimate":                  {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
+		"is two round trips if their estimate is less than 1 s":                 {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
+		"doubles with each failed probe":                                        {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
+		"does not double if a request was accepted":                             {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
+		"is at most eight times Retry-After":                                    {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
+		"is at most 15 s if Retry-After is shorter":                             {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is at most 15 s without Retry-After":                                   {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is never less than Retry-After":                                        {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -73,10 +74,10 @@ func TestNextTurnIsCountedFromTheTimeWhenThePreviousTurnWasDue(t *testing.T) {
 		pace      float64
 		now, want time.Duration // the previous turn was due at 1 s
 	}{
-		"the request is sent in time":       {10, sec, 1100 * ms},
-		"the timer is late":                 {10, 1010 * ms, 1100 * ms},
-		"a long delay is not made up for":   {10, 2 * sec, 2*sec - 10*ms + 100*ms},
-		"at most two turns are made up for": {1000, 1005 * ms, 1004 * ms},
+		"the request is sent on time":               {10, sec, 1100 * ms},
+		"the timer is late":                         {10, 1010 * ms, 1100 * ms},
+		"only 10 ms of a long delay is made up for": {10, 2 * sec, 2*sec - 10*ms + 100*ms},
+		"at most two turns are made up for":         {1000, 1005 * ms, 1004 * ms},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -91,7 +92,7 @@ func TestNextTurnIsCountedFromTheTimeWhenThePreviousTurnWasDue(t *testing.T) {
 	}
 }
 
-func TestOnlyRequestsSentWhileOthersWaitCountAsBusy(t *testing.T) {
+func TestOnlyRequestsSentWhileOthersWaitAddToBusy(t *testing.T) {
 	c := paced()
 	c.Sent(sec, 1)
 	c.Sent(1100*ms, 5)
@@ -159,11 +160,11 @@ func TestUnsendUndoesSent(t *testing.T) {
 			after := state()
 			s.epoch--
 			c.Unsend(s)
-			assert.Equal(t, after, state(), "a request of another epoch should change nothing")
+			assert.Equal(t, after, state(), "a request of another epoch should change none of the counts")
 			s.epoch++
 			c.open = false
 			c.Unsend(s)
-			assert.Equal(t, after, state(), "a request of a finished epoch should change nothing")
+			assert.Equal(t, after, state(), "a request of a finished epoch should change none of the counts")
 			c.open = true
 			c.Unsend(s)
 			assert.Equal(t, before, state())
@@ -186,7 +187,7 @@ func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	s.epoch--
 	c.last = sec
 	c.Unsend(s)
-	assert.Equal(t, sec, c.last, "a request of another epoch should change nothing")
+	assert.Equal(t, sec, c.last, "a request of another epoch should not change last")
 }
 
 func TestRoundTripIsMeasuredAtTheFirstResponseAndThenSmoothed(t *testing.T) {
@@ -201,7 +202,7 @@ func TestRoundTripIsMeasuredAtTheFirstResponseAndThenSmoothed(t *testing.T) {
 	assert.Equal(t, 2.125, c.trip)
 	c.Accepted(13*sec, Send{epoch: 7, at: 2 * sec})
 	assert.InDelta(t, 2.125*9/8, c.trip, 0.001, "a response should count for at most twice the round trip, so that a few slow ones do not hide the others")
-	assert.Equal(t, 3*sec, c.heardAt, "heardAt should be the send time of the latest accepted request")
+	assert.Equal(t, 3*sec, c.heardAt, "heardAt should be the latest time at which an accepted request was sent")
 }
 
 func TestAcceptedRequestsCountOnlyInTheirOwnEpoch(t *testing.T) {
@@ -257,9 +258,9 @@ func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
 		want   float64
 		heard  bool
 	}{
-		"20 in flight at 10/s take two seconds":                 {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
-		"the estimate is at most the time that the marks cover": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
-		"unknown if no request was accepted":                    {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
+		"20 in flight at 10/s take two seconds":                              {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
+		"the estimate is at most the time since the account's first request": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
+		"unknown if no request was accepted":                                 {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(20*sec, tt.marks, tt.flying, sec)
@@ -278,24 +279,24 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		ahead int
 		want  time.Duration
 	}{
-		"open bracket: four times the pace":                  {func(*Controller) {}, 80, 102 * sec},
-		"open bracket: at least the best pace":               {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
-		"closed bracket: one and a half times the pace":      {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
-		"closed bracket: at least the best pace":             {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
-		"the bracket is open until an epoch has been judged": {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
-		"part of the requests ahead can be sent as a burst":  {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
-		"with a cap: twice the cap per round trip":           {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
-		"with a cap: at least twice the pace":                {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
-		"all requests ahead can be sent as a burst":          {func(c *Controller) { c.credit = 81 }, 80, 0},
-		"guessed pace: now, because nothing is certain":      {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
-		"during a pause: counted from its end":               {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
-		"during a pause: the burst is sent at its end":       {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"the next turn has not come yet":                     {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
-		"a probe may be sent before the next turn":           {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
-		"stated window: the end of the pause":                {windowed(110 * sec), 79, 110 * sec},
-		"stated window: the next one if this one is full":    {windowed(0), 80, 90*sec + 60*sec},
-		"stated window: a later one":                         {windowed(0), 200, 90*sec + 120*sec},
-		"stated window: one that begins after the pause":     {windowed(110 * sec), 80, 110*sec + 60*sec},
+		"open bracket: four times the pace":                    {func(*Controller) {}, 80, 102 * sec},
+		"open bracket: at least the best pace":                 {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"closed bracket: one and a half times the pace":        {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"closed bracket: at least the best pace":               {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"the bracket is open until an epoch has proven a pace": {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"part of the requests ahead can be sent as a burst":    {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"with a cap: twice the cap per round trip":             {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"with a cap: at least twice the pace":                  {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
+		"all requests ahead can be sent as a burst":            {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"guessed pace: now, because nothing is certain":        {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"during a pause: counted from its end":                 {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"during a pause: the burst is sent at its end":         {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"the next turn has not come yet":                       {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
+		"a probe may be sent before the next turn":             {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
+		"stated window: the end of the pause":                  {windowed(110 * sec), 79, 110 * sec},
+		"stated window: the next one if this one is full":      {windowed(0), 80, 90*sec + 60*sec},
+		"stated window: a later one":                           {windowed(0), 200, 90*sec + 120*sec},
+		"stated window: the second one after the pause":        {windowed(110 * sec), 80, 110*sec + 60*sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -306,8 +307,8 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 	}
 }
 
-// windowed makes the controller send 80 requests at the beginning of each minute. The
-// current minute began at 90 s, unless there is a pause.
+// windowed returns a function that makes a controller send 80 requests at the beginning of
+// each window of a minute. The current window began at 90 s, unless there is a pause.
 func windowed(pause time.Duration) func(*Controller) {
 	const n = 80
 	return func(c *Controller) {
@@ -326,7 +327,7 @@ func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.
 
 // A limit that is known from one refusal only may be much higher than it seems, for
 // example if the number in flight is limited and responses are fast.
-func TestAfterFourPausesEarliestAssumesThatThePaceDoublesOncePerPause(t *testing.T) {
+func TestAfterFourUnitsEarliestAssumesThatThePaceDoublesOncePerUnit(t *testing.T) {
 	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec)
 	assert.InDelta(t, 10+2*(4+math.Log2(1+6*math.Ln2)), c.Earliest(9*sec, 100+20*40).Seconds(), 1e-6)
 	assert.Less(t, c.Earliest(9*sec, 100_000), 60*sec)
@@ -383,7 +384,7 @@ func TestPaceIsPerSecondAndTripIsADuration(t *testing.T) {
 	assert.Equal(t, 10.0, c.Pace())
 	assert.Equal(t, 250*ms, c.Trip())
 	c.heard = false
-	assert.Zero(t, c.Trip(), "Trip should be zero before the first response")
+	assert.Zero(t, c.Trip(), "Trip should be zero while it is not known")
 }
 
 func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
@@ -395,7 +396,7 @@ func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
 	assert.True(t, c.Probing())
 }
 
-func TestSilenceIsTheLongerOfRetryAfterAndTheSilenceNeeded(t *testing.T) {
+func TestSilenceIsTheLongerOfRetryAfterAndMeasure(t *testing.T) {
 	c := paced()
 	c.asked, c.measure = 2, 3
 	assert.Equal(t, 3*sec, c.Silence())
@@ -412,7 +413,7 @@ func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 	}
 }
 
-// The bracket is open from 8 to 14.4, or closed at 10.5.
+// The bracket is open, from 8 to 14.4, or closed, from 8 to 10.5, unless a row sets it.
 func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
@@ -428,41 +429,41 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		want    float64
 		backlog float64
 	}{
-		"no upper bound, backlog above three units: doubled":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"no upper bound, backlog of three units: not raised":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"open bracket: raised to its middle":                                                 {func(*Controller) {}, 12, 61},
-		"open bracket: raised at most twofold":                                               {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"open bracket, no request waits: not raised":                                         {func(*Controller) {}, 10, 0},
-		"open bracket, requests have waited for more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
-		"open bracket, requests have waited for three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
-		"the upper bound is a guess: raised by a quarter":                                    {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"only unknown outcomes at this pace: not raised":                                     {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
-		"not raised before the first response":                                               {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"not raised above the highest pace":                                                  {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"closed bracket: held for ten units":                                                 {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
-		"closed bracket: probed after ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
-		"closed bracket: probed later after probes that found nothing":                       {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
-		"not raised within the time of four requests":                                        {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
-		"raised after the time of four requests":                                             {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
-		"not raised within a quarter of a silence":                                           {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
-		"raised after a quarter of a silence":                                                {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
-		"not raised within 1.25 round trips":                                                 {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
-		"raised after 1.25 round trips":                                                      {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
-		"burst not used up by the excess: not raised":                                        {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"burst used up by the excess: raised":                                                {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"initial burst not used up by the excess: not raised":                                {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"initial burst used up, less what was sent at once: raised":                          {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"burst not used up, but held for two units: raised":                                  {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"burst not used up, held for less than two units: not raised":                        {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"burst not used up, but the pace is almost proven: raised":                           {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"unproven probe: next step after two units":                                          {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
-		"unproven probe: no step within two units":                                           {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: no step beyond 40 percent above its base":                           {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"probe at 40 percent: next step once it is proven":                                   {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
-		"proven probe: becomes the new base":                                                 {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
-		"probe whose excess has not used up the burst: not raised":                           {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
-		"probe whose last responses are missing: raised, but not proven":                     {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
-		"probe whose last responses have arrived: becomes the new base":                      {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
+		"no upper bound, backlog above three units: doubled":                                                            {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"no upper bound, backlog of three units: not raised":                                                            {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"open bracket: raised to the geometric mean of the pace and hi":                                                 {func(*Controller) {}, 12, 61},
+		"open bracket: raised at most twofold":                                                                          {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"open bracket, no request waits: not raised":                                                                    {func(*Controller) {}, 10, 0},
+		"open bracket, requests have waited for more than three units: raised to the geometric mean of the pace and hi": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"open bracket, requests have waited for three units: not raised":                                                {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"the upper bound is a guess: raised by a quarter":                                                               {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"only unknown outcomes at this pace: not raised":                                                                {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"not raised before the first response":                                                                          {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not raised above the highest pace":                                                                             {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"closed bracket: held for ten units":                                                                            {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"closed bracket: probed after ten units":                                                                        {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"closed bracket: probed later after probes that found nothing":                                                  {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not raised within the time of four requests":                                                                   {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"raised after the time of four requests":                                                                        {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not raised within a quarter of a silence":                                                                      {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"raised after a quarter of a silence":                                                                           {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"not raised within 1.25 round trips":                                                                            {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"raised after 1.25 round trips":                                                                                 {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"burst not used up by the excess: not raised":                                                                   {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"burst used up by the excess: raised":                                                                           {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"saved-up requests not used up by the excess: not raised":                                                       {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"saved-up requests, minus those already sent in the burst, used up by the excess: raised":                       {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"burst not used up, but held for two units: raised":                                                             {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"burst not used up, held for less than two units: not raised":                                                   {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"burst not used up, but the pace is almost proven: raised":                                                      {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"unproven probe: next step after two units":                                                                     {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"unproven probe: no step within two units":                                                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"unproven probe: no step beyond 40 percent above its base":                                                      {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"probe at 40 percent: next step once it is proven":                                                              {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"proven probe: its pace becomes the new base":                                                                   {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"probe whose excess has not used up the saved-up requests: not raised":                                          {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"probe whose last responses are missing: raised, but not proven":                                                {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"probe whose last responses have arrived: its pace becomes the new base":                                        {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -493,12 +494,12 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
 
-func TestFallenPaceReturnsHalfwayInEachStepOnALogarithmicScale(t *testing.T) {
+func TestFallenPaceReturnsInStepsOnALogarithmicScale(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
 	c.raise(now, 1e6)
-	assert.Equal(t, 10.0, c.pace, "the pace should not start to return before two silences, whatever the backlog")
+	assert.Equal(t, 10.0, c.pace, "the pace should not start to return before requests have waited for two silences, whatever the backlog")
 	c.busy = 6
 	for _, want := range []float64{40, 80, 80 * math.Sqrt2, 160} {
 		c.raise(now, 0)
@@ -525,7 +526,7 @@ func TestLongRoundTripMakesThePaceReturnLater(t *testing.T) {
 	c.raise(100*sec, 0)
 	assert.Equal(t, 20.0, c.pace)
 	c.raise(103189*ms, 0)
-	assert.Equal(t, 20.0, c.pace, "the next step should wait until the burst is used up and responses have arrived")
+	assert.Equal(t, 20.0, c.pace, "the next step should wait until the saved-up requests are used up and responses have arrived")
 	c.raise(103190*ms, 0)
 	assert.InDelta(t, 20*math.Sqrt2, c.pace, 1e-9)
 }
@@ -549,7 +550,8 @@ func TestTimeTooLongForADurationBecomesTheLongestDuration(t *testing.T) {
 	}
 }
 
-// A caller that knows only part of the past may use a later origin.
+// A caller that knows only part of the past may choose an origin that is later than the
+// first refusal, so times can be negative.
 func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)

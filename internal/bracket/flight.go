@@ -6,27 +6,28 @@ import "time"
 // of this kind refuses a request only if too many others are in flight. A rate limit can
 // refuse requests after a burst or because of the pace, no matter how few are in flight.
 //
-// While there is a cap, it replaces the pace: a request is sent when another one has
-// landed, which means that its outcome is known. The controller learns nothing about the
-// pace in the meantime.
+// While there is a cap, it replaces the pace: once as many requests are in flight as it
+// allows, the next one waits until another has landed, which means that its outcome was
+// reported, or may be lost. In the meantime, the controller does not judge the pace, but
+// it remembers a pace that was accepted for long.
 type flight struct {
 	flying int // number of requests that have no outcome yet, including those of earlier epochs
 
-	cap     int           // limit on the requests in flight; 0: no such limit is known
-	sure    bool          // whether a request beyond the cap was refused
+	cap     int           // assumed limit on the number of requests in flight; 0: none is assumed
+	sure    bool          // whether a request beyond the cap, as it was at the time, has been refused
 	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
-	pace    float64       // the pace before the cap was set
+	pace    float64       // the pace that the cap has replaced; 0: none yet
 	strikes int           // number of recent refusals of requests that were sent within the cap
-	since   time.Duration // when the cap was set or last explained a refusal
-	hold    float64       // units to wait before the next test
+	since   time.Duration // when the cap was set or last withstood a refusal
+	hold    float64       // units from since to the next trial; a cap that is not sure is usually tried sooner
 
-	dropped time.Duration // when a cap was last found to be wrong
+	dropped time.Duration // send time of the latest request when a cap was last dropped
 	doubt   float64       // seconds after dropped for which no cap is suspected
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
-	suspect  int  // number in flight when the latest refused request was sent; 0: the number is not suspected to be the cause
+	suspect  int  // number in flight when the request was sent whose refusal began the latest pause, or, if first, one more than the first burst had accepted; 0: the number is not suspected to be the cause
 }
 
 const (
@@ -46,7 +47,7 @@ func (c *Controller) capAccepted(s Send) {
 	switch {
 	case f.cap == 0:
 		return
-	case s.at <= f.since: // requests sent earlier say nothing about the current cap
+	case s.at <= f.since: // a request sent by then says nothing about the current cap
 	case s.flying > f.cap && !f.sure:
 		c.dropCap()
 		return
@@ -64,7 +65,9 @@ func (c *Controller) capAccepted(s Send) {
 	c.pace = min(max(float64(f.cap)/max(c.trip, shortest), slowest), mostPace)
 }
 
-// capRefused reports whether the number of requests in flight explains a refusal.
+// capRefused adjusts the cap after a refusal. It reports whether nothing else is to be
+// blamed, because the number in flight explains the refusal, or because the refusal may be
+// a single fault.
 func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	f := &c.flight
 	if f.cap == 0 {
@@ -90,11 +93,11 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	return true
 }
 
-// reaches reports whether a request was sent with about as many in flight as the cap
-// allows, so that the cap may be the cause of its refusal.
+// reaches reports whether a request was sent with at least 70% as many in flight as the
+// cap allows, so that their number may be the cause of its refusal.
 func (f *flight) reaches(s Send) bool { return float64(s.flying) >= 0.7*float64(f.cap) }
 
-// dropCap removes the cap and restores the pace from before the cap.
+// dropCap removes the cap and restores the pace that it has replaced.
 func (c *Controller) dropCap() {
 	if c.flight.pace > 0 {
 		c.pace = c.flight.pace
@@ -116,11 +119,12 @@ func (c *Controller) suspectCap(now time.Duration) {
 		f.suspect = 0
 		return
 	}
-	// n counts requests that were in flight at the refusal and were not refused. A pause
-	// is usually longer than a round trip, so a service that limits only the rate would
-	// have responded to them by now. If the round trip is longer, compare refusals with
-	// n. The number in flight at most doubles in a round trip, so a limit on it would
-	// have refused no more requests than it accepted.
+	// n counts requests that were in flight at the refusal: those that still are, and
+	// those that were accepted late. A pause is usually longer than a round trip, so a
+	// service that limits only the rate would have responded to them by now. If the round
+	// trip is longer, compare n with the number of late refusals. The number in flight at
+	// most doubles in a round trip, so a limit on it would have refused no more requests
+	// than it accepted. Inner requests make n too large, so one late refusal is enough.
 	n := c.late + f.flying
 	slow := c.heard && seconds(now-c.last) < c.trip && (c.lateRefused > n || c.inner && c.lateRefused > 0)
 	if !slow && f.flying >= 2 && f.flying >= n/2 {
@@ -128,8 +132,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if !c.learned {
-		// If the number in flight is limited, the limit is the number of requests in the
-		// first burst that were accepted.
+		// If the number in flight is limited, the limit is the number of requests that
+		// were accepted from the first burst.
 		if n >= 4 {
 			f.suspect, f.first = n+1, true
 		}
@@ -161,8 +165,9 @@ func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.hold, c.flight.since = c.Hold, now
 }
 
-// nextByCap returns the time at which the next request may be sent. This is now if the
-// cap allows it, and otherwise the time after which a response in flight may be lost.
+// nextByCap returns the time at which the next request may be sent. If the cap allows it,
+// this is now, or shortly after the latest request. Otherwise, it is the time by which an
+// extra request would have been refused, or after which a response may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	quick := c.quick()
@@ -170,7 +175,7 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		if at := later(c.last, duration(c.delay())); at > now {
 			return at
 		}
-		c.dropCap() // a request beyond the cap was not refused
+		c.dropCap() // a request beyond the cap was not refused in time
 		return now
 	}
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0) || seconds(now-f.since) > f.hold*c.unit()) {

@@ -63,10 +63,10 @@ func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 		"the second refusal with the same number sets a cap":         {50, 50, 40, 49, 50},
 		"a number that is ten percent larger sets a cap":             {50, 55, 40, 49, 55},
 		"a slightly smaller number sets a cap":                       {50, 46, 40, 45, 46},
-		"a much larger number sets no cap":                           {50, 56, 40, 0, 56},
+		"a number that is twelve percent larger sets no cap":         {50, 56, 40, 0, 56},
 		"a small number that is larger by one sets a cap":            {4, 5, 3, 3, 5},
 		"a small number that is larger by two sets no cap":           {4, 6, 3, 0, 6},
-		"no cap if a request with as many in flight was accepted":    {50, 50, 52, 0, 0},
+		"no cap if a request with two more in flight was accepted":   {50, 50, 52, 0, 0},
 		"an accepted request with one more in flight does not count": {50, 50, 51, 49, 50},
 		"a single request in flight sets no cap":                     {1, 1, 1, 0, 0},
 		"no cap if nothing was accepted":                             {50, 50, 0, 0, 0},
@@ -193,7 +193,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	})
 }
 
-// A rate limit with slow responses keeps looking like a cap.
+// A rate limit with slow responses keeps looking like a limit on the number in flight.
 func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	c := capped(false, 20)
 	c.last = 100 * sec
@@ -307,7 +307,7 @@ func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 	}
 }
 
-func TestRefusalFarBelowTheCapBeginsAPauseLikeAnyOther(t *testing.T) {
+func TestWithoutRetryAfterOnlyARefusalFarBelowTheCapCausesAWait(t *testing.T) {
 	for flying, pause := range map[int]time.Duration{3: 250 * ms, 20: 0, 21: 0} {
 		c := capped(true, flying)
 		c.accepted = 99
@@ -336,7 +336,7 @@ func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T
 	assert.Equal(t, unheard, c.statement.belief)
 }
 
-func TestUnknownChangesOnlyTheCountsOfRequestsInFlight(t *testing.T) {
+func TestUnknownChangesOnlyCountsOfRequests(t *testing.T) {
 	for name, epoch := range map[string]uint32{"request of this epoch": 7, "request of an earlier epoch": 6} {
 		t.Run(name, func(t *testing.T) {
 			c := capped(true, 20)
@@ -361,7 +361,8 @@ func TestUnknownChangesOnlyTheCountsOfRequestsInFlight(t *testing.T) {
 
 // concurrency simulates a limit on the number of requests in flight. Accepted requests
 // get their responses after the time answer, and refused requests get theirs at once.
-// concurrency returns how long the calls took, and how many requests were refused.
+// concurrency returns how long the calls took, and how many requests were refused, not
+// counting the first 64.
 func concurrency(t *testing.T, limit int, answer, retryAfter time.Duration, calls int) (took time.Duration, refused int) {
 	t.Helper()
 	type flying struct {
@@ -411,7 +412,7 @@ func TestLimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 		limit      int
 		answer     time.Duration
 		retryAfter time.Duration
-		most       float64 // largest duration, in multiples of the ideal duration
+		most       float64 // largest duration allowed, in multiples of the ideal duration
 	}{
 		"5 in flight, response after 2 s":                  {5, 2 * sec, 0, 1.3},
 		"20 in flight, response after 2 s":                 {20, 2 * sec, 0, 1.3},
@@ -423,7 +424,7 @@ func TestLimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 			const calls = 500
 			took, refused := concurrency(t, tt.limit, tt.answer, tt.retryAfter, calls)
 			times := seconds(took) / (seconds(tt.answer) * calls / float64(tt.limit))
-			t.Logf("%.2f times the ideal duration, %d requests refused", times, refused)
+			t.Logf("%.2f times the ideal duration, %d requests refused after the first 64", times, refused)
 			assert.LessOrEqual(t, times, tt.most)
 			assert.LessOrEqual(t, refused, 30)
 		})
@@ -452,7 +453,7 @@ func TestDroppingACapRestoresThePace(t *testing.T) {
 }
 
 // Requests that wait for the result of an inner request are in flight, but not on their
-// way to the service.
+// way to the service. One late refusal therefore rules out a cap.
 func TestNoCapIsSetIfRoundTripsAreLongerThanThePauseAndThereAreInnerRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		inner func(c *Controller)
@@ -491,9 +492,9 @@ func TestNoCapIsSetIfMostLateRequestsAreRefusedAndRoundTripsAreLongerThanThePaus
 	}
 }
 
-// If refusals of inner requests did not count, a cap that is really a rate limit would
+// If refusals of inner requests did not count, a cap that is really a rate limit could
 // be kept forever.
-func TestCapIsDroppedWhenInnerRequestsAreRefusedRepeatedly(t *testing.T) {
+func TestCapIsDroppedAfterTwoRefusalsOfInnerRequests(t *testing.T) {
 	c := capped(true, 20)
 	for i := range time.Duration(mostCapStrikes) {
 		now := (100 + 2*i) * sec

@@ -7,41 +7,41 @@ import (
 	"time"
 )
 
-// A memory holds what was learned in earlier epochs.
+// A memory holds what the controller keeps from one epoch to the next.
 type memory struct {
-	learned      bool          // whether at least one epoch has been judged
-	past         []epoch       // latest epochs, oldest first
+	learned      bool          // whether the first refusal has been judged, here or by the Controller that this one continues
+	past         []epoch       // latest epochs that judgeEpoch has judged, oldest first
 	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
 	marks        []Mark        // marks of the latest epoch in which a request was accepted
-	total        int64         // number of requests accepted in total
-	ended        time.Duration // when the refused request was sent that ended the epoch recorded in marks
+	total        int64         // number of requests that were accepted in the epoch in which they were sent
+	ended        time.Duration // send time of the refused request that ended the epoch recorded in marks
 	sumSent      float64       // number of requests accepted in the latest epochs, with decaying weights
 	sumTime      float64       // seconds that the latest epochs and their silences took, with the same weights
 	needed       float64       // length of the latest silence after which a request was accepted, in seconds
 	longest      float64       // length of the longest recent silence, in seconds; it decays
 	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
-	heardAt      time.Duration // when the latest accepted request was sent
+	heardAt      time.Duration // latest time at which an accepted request was sent
 	guessed      bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven or held for a long time
-	bestAt   time.Duration // when best was found
+	bestAt   time.Duration // when best was found or last confirmed
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
-	patience float64       // the pace returns to best after this many multiples of cost
+	patience float64       // how long requests must have waited, in multiples of cost, before the pace begins to return to best
 }
 
-// An epoch records how many requests were accepted between two refusals, how many seconds
-// that took, and how many seconds of silence came before.
+// An epoch records how many of its requests were accepted, for how many seconds requests
+// were sent, and how many seconds of silence came before.
 type epoch struct {
 	accepted, took, silence float64
-	pace                    float64 // the pace at the end of the epoch
+	pace                    float64 // the pace when the refused request was sent
 	steady                  bool    // whether the pace did not change and no outcome was Unknown
 }
 
 const (
-	shortest      = 1e-3 // seconds; a shorter silence or round trip is treated as this long
+	shortest      = 1e-3 // seconds; lower bound of a silence, and of a time that something is divided by
 	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
 	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows usually state how long to wait
-	remembered    = 8    // maximum number of epochs in past
+	remembered    = 8    // maximum number of values in past and in proven
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
@@ -65,10 +65,10 @@ func (c *Controller) mark(now time.Duration) {
 	c.marks = append(c.marks, Mark{now, c.total})
 }
 
-// fastest looks at each stretch of time from a mark to the refusal, and counts the
-// silence as part of each. It finds the stretch with the highest rate, and returns how
-// many requests were accepted in it and how many seconds it took, not including the
-// silence.
+// fastest looks at each stretch of time from a mark until the refused request was sent,
+// and counts the silence as part of each. It finds the stretch with the highest rate, and
+// returns how many requests were accepted in it (at least 1) and how many seconds it took,
+// not including the silence.
 func (c *Controller) fastest(silence float64) (accepted, took float64) {
 	for _, m := range c.marks {
 		n, t := float64(c.total-m.Accepted), max(seconds(c.ended-m.At), 0)
@@ -112,10 +112,10 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	c.quiet = quiet
 }
 
-// least returns the pace below which the controller cannot learn, which is one request
-// per two silences. A silence may be an outage, so it counts as no longer than the
-// longest pause that the controller chooses on its own. A caller without a gate would
-// retry as often.
+// least returns the pace below which the controller cannot learn, which is usually one
+// request per two silences. Without Retry-After, a silence may be an outage, so it counts
+// as no longer than the longest pause that the controller chooses on its own. A caller
+// without a gate would retry as often.
 func (c *Controller) least() float64 {
 	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.98*c.longestAsked)
 	if c.asked == 0 {
@@ -126,9 +126,9 @@ func (c *Controller) least() float64 {
 	return min(0.5/c.asked, 1/gap)
 }
 
-// judgeFirst makes a first guess from what was accepted before the first refusal. It is
-// unknown how much of that the limit had saved up, so the guess uses the stretch that
-// looks fastest.
+// judgeFirst makes a first guess from what was accepted until the end of the first pause.
+// It is unknown how much of that the limit had saved up, so the guess uses the stretch
+// that looks fastest.
 func (c *Controller) judgeFirst(quiet float64) {
 	c.learned = true
 	k, took := c.fastest(quiet)
@@ -153,7 +153,7 @@ func (c *Controller) judgeFirst(quiet float64) {
 	c.burst0 = max(k-min(float64(c.late), c.pace*seconds(c.lateAt-c.lateFrom)), 1)
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
-	// A rate that was accepted for this long was not just a burst.
+	// Remember a rate that was accepted for too long to be just a burst.
 	for _, m := range slices.Backward(c.marks) {
 		if t := seconds(c.ended - m.At); t >= lasting {
 			c.remember(c.closed, float64(c.total-m.Accepted)/(t+quiet), quiet)
@@ -167,11 +167,11 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.sumTime += seconds(c.last-c.begin) + c.quiet
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
-	// A token bucket would have filled by now. One failed probe may be chance. After a
-	// second one, assume that the limit is a short window. Its rate is then the number of
-	// accepted requests divided by the time since the first of them. This rate is a guess
-	// and does not prove any pace bad. A longer silence is an outage, or a window that
-	// will open. In both cases, the earlier pace is still good.
+	// A token bucket would have gained a token by now. One failed probe may be chance.
+	// After a second one, assume that the limit is a short window. Its rate is then that
+	// of the fastest stretch, including the silence. This rate is a guess and does not
+	// prove any pace bad. A longer silence is an outage, or a window that will open. In
+	// both cases, the earlier pace is still good.
 	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
@@ -187,15 +187,15 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
-	// From one refusal to the next, an empty token bucket fills at the limit's rate, or a
-	// whole window passes. In both cases, the number of accepted requests divided by the
-	// time since the last send before the silence is never above the limit. The number
-	// may be off by one, so a single epoch with few requests proves little, but several
-	// such epochs together prove more.
+	// From one refusal to the next, an empty token bucket fills at the limit's rate, or
+	// usually a whole window passes. The number of accepted requests divided by the time
+	// since the last send before the silence is then not above the limit. The number may
+	// be off by one, so a single epoch with few requests proves little, but several such
+	// epochs together prove more.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
-	blamed := false // the pace was blamed
+	blamed := false // whether the pace was blamed
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-c.passed(now) <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
@@ -224,15 +224,16 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.silence = quiet
 }
 
-// remember records a pace that worked, and the silence that a refusal costs at that pace.
+// remember records a pace that worked, and the silence that a refusal costs at that pace,
+// unless best is higher.
 func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
 		c.best, c.bestAt, c.cost = pace, now, cost
 	}
 }
 
-// shrink reduces the burst after a refusal, because only the requests before the refused
-// one were accepted.
+// shrink reduces the burst after a refusal, to fewer requests than were sent before the
+// refused one, but to at least one.
 func (c *Controller) shrink() {
 	c.burst = max(1, min(c.Decay*c.burst, 0.9*float64(c.refused.seq-1)))
 }
@@ -253,7 +254,7 @@ func (c *Controller) wasFine(pace float64) bool {
 	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
 
-// judgePace narrows the bracket and chooses a pace within it.
+// judgePace sets the bracket anew and chooses the pace.
 func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	lo, hi := c.bounds(e, proven)
 	if c.base > 0 {
@@ -267,8 +268,8 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.lo, c.hi = lo, hi
 	// The first epoch may have seen little of what the limit can save up, because most of
 	// that had been used up before. Requests accepted beyond the highest possible rate
-	// had been saved up. The number at most doubles, because it would also be high if
-	// others who share the limit had paused.
+	// had been saved up. burst0 at most doubles, because their number would also be high
+	// if other users of the limit had paused.
 	c.burst0 = max(c.burst0, min(e.accepted-hi*e.took, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
@@ -277,8 +278,10 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 }
 
-// endProbe returns to the base of a probe, because above the base, the limit accepted
-// only as many requests as it had saved up. hi is the pace that the epoch proves bad.
+// endProbe ends a probe if the limit may have accepted only as many requests above the
+// base as it had saved up. The pace returns to the base. If the probe has raised the base
+// by more than a tenth, it may go on to a pace between the base and hi, which is the pace
+// that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
 	if !found && c.base > c.began { // the margin alone may allow a step this small
@@ -336,7 +339,7 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 // overload estimates the limit from the requests that were in flight at a refusal, which
 // were spread over t seconds. If some of them were refused, they exceeded a limit that
 // was used up, so the limit is the rate at which the rest of them were accepted. ok is
-// false if there were too few of them, or none was refused.
+// false if fewer than 8 were accepted, if none was refused, or if t is not positive.
 func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
 		return 0, 0, false
@@ -345,14 +348,14 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	return (n - math.Sqrt(n)) / t, (n + math.Sqrt(n)) / t, true
 }
 
-// compare narrows the bracket by the difference between this epoch and an earlier one. A
-// token bucket first accepts what it has saved up, which is the same after the same
-// silence, and then accepts requests at the limit's rate. A longer epoch therefore
+// compare narrows the bracket, using the difference between this epoch and an earlier
+// one. A token bucket first accepts what it has saved up, which is the same after the
+// same silence, and then accepts requests at the limit's rate. A longer epoch therefore
 // accepts more requests, and the limit is the difference in requests divided by the
 // difference in time. This does not hold for a window. There, the quotient is either
 // below what is proven, which does no harm, or too high. A quotient that is too high is
-// recognized and ignored: a limit that high would have accepted more requests at once
-// after this silence.
+// recognized and ignored: a limit that high would have accepted more requests in the
+// longer epoch.
 func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0

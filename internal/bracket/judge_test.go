@@ -45,7 +45,7 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 		accepted, took := c.fastest(tt.silence)
 		assert.Equal(t, []float64{tt.accepted, tt.took}, []float64{accepted, took}, "%+v", tt)
 	}
-	c.total, c.ended = 111, 19*sec // the last response arrived after the refusal
+	c.total, c.ended = 111, 19*sec // the last responses arrived after the refused request was sent
 	accepted, took := c.fastest(0.1)
 	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "101 in 9.1 s is a higher rate than 1 in 0.1 s")
 	accepted, took = c.fastest(0.01)
@@ -78,7 +78,7 @@ func TestRequestsInFlightAtARefusalShowTheLimitIfTheyAreManyAndSomeAreRefused(t 
 }
 
 func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
-	// A bucket of 20 tokens that fills at 8/s.
+	// short, long and soon are epochs of a bucket of 20 tokens that fills at 8/s.
 	short, long := epoch{accepted: 60, took: 5, steady: true}, epoch{accepted: 100, took: 10, steady: true}
 	soon := epoch{accepted: 52, took: 4, steady: true}
 	unsteady := epoch{accepted: 1000, took: 20}
@@ -110,8 +110,8 @@ func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 	}
 }
 
-// If the computed value were the limit, more requests would have been accepted at once
-// after the silence.
+// If the computed value were the limit, more requests would have been accepted in the
+// longer epoch.
 func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
@@ -135,14 +135,14 @@ func TestSameNumberAcceptedInADifferentTimeOrAtADifferentPaceMeansAWindow(t *tes
 		e    epoch
 		want bool
 	}{
-		"same number in less time":                                      {epoch{accepted: 100, took: 8.9, pace: 10}, true},
-		"same number in more time":                                      {epoch{accepted: 101, took: 11.1, pace: 10}, true},
-		"same number at a lower pace":                                   {epoch{accepted: 99, took: 10, pace: 8.9}, true},
-		"same number at a higher pace":                                  {epoch{accepted: 100, took: 10, pace: 11.1}, true},
+		"about the same number in less time":                            {epoch{accepted: 100, took: 8.9, pace: 10}, true},
+		"about the same number in more time":                            {epoch{accepted: 101, took: 11.1, pace: 10}, true},
+		"about the same number at a lower pace":                         {epoch{accepted: 99, took: 10, pace: 8.9}, true},
+		"about the same number at a higher pace":                        {epoch{accepted: 100, took: 10, pace: 11.1}, true},
 		"same number in about the same time and at about the same pace": {epoch{accepted: 100, took: 9.1, pace: 10.9}, false},
-		"same number in exactly one tenth more time":                    {epoch{accepted: 100, took: 11, pace: 9}, false},
+		"same number in one tenth more time, at a pace one tenth lower": {epoch{accepted: 100, took: 11, pace: 9}, false},
 		"smaller number in less time":                                   {epoch{accepted: 98, took: 5, pace: 10}, false},
-		"larger number in more time":                                    {epoch{accepted: 102, took: 20, pace: 5}, false},
+		"larger number in more time, at a lower pace":                   {epoch{accepted: 102, took: 20, pace: 5}, false},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, c.window(tt.e)) })
 	}
@@ -167,18 +167,18 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 		set                         func(*Controller)
 		lo, hi, pace, burst, burst0 float64
 	}{
-		"requests spread over time":                                  {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"requests spread over time, with an equally long round trip": {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
-		"all requests at once":                                       {atOnce, 50, inf, 200, 100, 100},
-		"all at once, round trip of a quarter of the silence":        {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
-		"all at once, longer round trip":                             {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
-		"short Retry-After":                                          {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
-		"long Retry-After":                                           {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"many late responses, including refusals": {func(c *Controller) {
+		"requests spread over time":                           {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"requests spread over time, with a longer round trip": {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
+		"all requests at once":                                {atOnce, 50, inf, 200, 100, 100},
+		"all at once, round trip of a quarter of the silence": {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
+		"all at once, longer round trip":                      {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
+		"short Retry-After":                                   {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
+		"long Retry-After":                                    {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"many late responses and a late refusal": {func(c *Controller) {
 			atOnce(c)
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
 		}, 50, 140, 0.9 * math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140)},
-		"many late responses that arrived slowly": {func(c *Controller) {
+		"many late responses that arrived slowly, and a late refusal": {func(c *Controller) {
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 31*sec
 		}, lo, lo, 0.9 * lo, 1, 64},
 		"nothing was accepted": {func(c *Controller) { c.marks, c.total = []Mark{{20 * sec, 0}}, 0 }, 0.5, inf, 2, 1, 1},
@@ -217,21 +217,21 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"one failed probe changes nothing but the burst":                       {func(*Controller) {}, 8, 16, 10, false},
-		"the burst is not less than one request":                               {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"one failed probe changes neither the bracket nor the pace":            {func(*Controller) {}, 8, 16, 10, false},
+		"a burst of more than one request shrinks":                             {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
 		"a burst of one request does not shrink":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
 		"after two failed probes, a short window determines the pace":          {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
 		"a lower pace is kept if the window would be faster":                   {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
 		"no window is assumed if fewer than two requests fit into the silence": {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
 		"a window is assumed if two requests fit into the silence":             {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
-		"no window is assumed after a long silence, which is an outage":        {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"no window is assumed after a long silence, which may be an outage":    {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
 		"no window is assumed if the service sends Retry-After":                {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.probes, c.closed, c.silence, c.quiet = 2, 42*sec, 1, 4
 			c.begin, c.last, c.sumTime = 20*sec, 21*sec, 100
-			c.total, c.ended = 20, 10*sec // in 10 s, followed by 10 s of silence
+			c.total, c.ended = 20, 10*sec // 20 requests were accepted in 10 s
 			tt.set(c)
 			burst, silence := c.burst, c.silence
 			c.judgeFailedProbe(1)
@@ -246,8 +246,8 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 	}
 }
 
-// justRefused returns a controller whose latest request, apart from late ones, was
-// refused. The refused request was the 21st of its epoch and was sent at 12 s.
+// justRefused returns a controller whose latest request was refused. That request was the
+// 21st of its epoch and was sent at 12 s.
 func justRefused() *Controller {
 	const at = 12 * sec
 	c := paced()
@@ -276,8 +276,8 @@ func TestBoundsProvenByAnEpoch(t *testing.T) {
 		"requests sent all at once have no rate":                                       {func(c *Controller) { c.latest = moment{12 * sec, 1} }, epoch{}, 4, 4, 16},
 		"hi is not below the proven pace":                                              {func(*Controller) {}, epoch{}, 20, 20, 20},
 		"lo and hi surround the rate of the requests in flight":                        {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 4, 6, 10},
-		"requests in flight whose rate is below the proven pace":                       {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 11, 11, 11},
-		"requests in flight whose rate is above the refused pace":                      {func(c *Controller) { c.late, c.lateRefused, c.last = 144, 1, 16*sec }, epoch{}, 4, 16, 16},
+		"requests in flight at a rate below the proven pace: lo and hi are that pace":  {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 11, 11, 11},
+		"requests in flight at a rate above the refused pace: lo and hi are that pace": {func(c *Controller) { c.late, c.lateRefused, c.last = 144, 1, 16*sec }, epoch{}, 4, 16, 16},
 		"a single pace: hi is the accepted rate":                                       {func(*Controller) {}, steady, 4, 4, 6},
 		"a single pace: hi is not below the proven pace":                               {func(*Controller) {}, steady, 7, 7, 7},
 		"a single pace, one token: hi is twice the accepted rate, and lo falls slowly": {func(c *Controller) { c.burst0, c.lo = 1, 5 }, steady, 4, 0.93 * 5, 12},
@@ -312,17 +312,17 @@ func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 		lo, hi, pace, holding float64
 		patience              float64
 	}{
-		"large backlog: the middle":                                                           {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
-		"huge backlog: the middle":                                                            {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
-		"no backlog: the safe end":                                                            {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
-		"medium backlog: between the middle and the safe end":                                 {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
-		"longer silence: closer to the safe end":                                              {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
-		"probe that used only what was saved up: back to its base, held longer":               {probing, 4, 160, 10, 11, 10, 20, 2},
-		"probe that may have used only what was saved up: back to its base, held longer":      {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
+		"large backlog: the middle":                           {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
+		"huge backlog: the middle":                            {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
+		"no backlog: the safe end":                            {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
+		"medium backlog: between the middle and the safe end": {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
+		"longer silence: closer to the safe end":              {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
+		"probe that used less than twice what can be saved up: back to its base, held longer": {probing, 4, 160, 10, 11, 10, 20, 2},
+		"probe that used exactly twice what can be saved up: back to its base, held longer":   {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
 		"another failed probe: held longer, up to a bound":                                    {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
 		"failed probe, half of the silence made up for by the burst: held for a shorter time": {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
-		"failed probe, all of the silence made up for by the burst: not held longer":          {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
-		"probe that used more than was saved up: judged like any other pace":                  {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
+		"failed probe, all of the silence made up for by the burst: held for ten units":       {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
+		"probe that used more than twice what can be saved up: judged like any other pace":    {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
 		"probe that has proven a higher pace: bisected":                                       {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
 		"probe that has proven little: back to its base, minus the margin":                    {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
 		"bisected between the base and the refused pace":                                      {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
@@ -351,12 +351,12 @@ func TestCauseOfARefusal(t *testing.T) {
 		set  func(*Controller)
 		want string
 	}{
-		"no burst":                              {func(*Controller) {}, pace},
-		"a burst of one request is not a burst": {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
-		"refused within a burst":                {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
-		"refused within a burst, with as many refusals as the burst has requests": {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
-		"refused within a burst, with more refusals than the burst has requests":  {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
-		"refused soon after a burst": {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
+		"no burst": {func(*Controller) {}, pace},
+		"a burst of one request does not count as a burst":                           {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
+		"refused within a burst":                                                     {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
+		"refused within a burst, with as many refusals as the burst has requests":    {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
+		"refused within a burst, with more refusals than the burst has requests":     {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
+		"refused soon after a burst":                                                 {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
 		"refused soon after a burst, with more refusals than the burst has requests": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
 		"refused some time after a burst":                                            {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
 		"refused soon after a large burst":                                           {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
@@ -366,7 +366,7 @@ func TestCauseOfARefusal(t *testing.T) {
 		"refused slightly above a pace that was proven good":                         {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
 		"a window with a small burst":                                                {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
 		"a window with a burst of one request":                                       {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
-		"a burst of two requests is a burst":                                         {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
+		"a burst of two requests counts as a burst":                                  {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
 		"as many accepted as in an earlier epoch, without a burst":                   {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -400,9 +400,9 @@ func TestRateProvenByAnEpoch(t *testing.T) {
 		sumSent, sumTime float64
 		want             float64
 	}{
-		"one request fewer than were accepted":                 {56, 0, 0, 55. / 11},
-		"half of the accepted requests, if that is more":       {1, 0, 0, 0.5 / 11},
-		"the rate of several epochs together, if that is more": {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
+		"the accepted requests minus one, per second":               {56, 0, 0, 55. / 11},
+		"half of the accepted requests per second, if that is more": {1, 0, 0, 0.5 / 11},
+		"the rate of several epochs together, if that is more":      {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -455,7 +455,7 @@ func TestBestPaceAfterAnEpoch(t *testing.T) {
 	}
 }
 
-func TestEpochWithAnUnknownOutcomeIsNotComparedWithOthers(t *testing.T) {
+func TestEpochWithAnUnknownOutcomeIsNotSteady(t *testing.T) {
 	c := justRefused()
 	c.begin, c.accepted, c.unknown = 2*sec, 19, 1
 	c.judgeEpoch(15*sec, 4, 0)
@@ -500,20 +500,20 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 	}
 }
 
-func TestPaceIsAtLeastOneRequestPerTwoSilences(t *testing.T) {
+func TestLowerBoundOfThePace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, longest, longestAsked float64
 		heardAt                      time.Duration // the refused request was sent at 12 s
 		want                         float64
 	}{
-		"a silence is as long as Retry-After":                              {4, 50, 0, 12 * sec, 1. / 8},
-		"a silence is Retry-After and the gap before the refusal":          {4, 50, 40, 2 * sec, 1. / 14},
-		"the gap counts as at most the longest recent Retry-After":         {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
-		"the current Retry-After counts as recent":                         {4, 50, 0, 2 * sec, 1. / 8},
-		"without Retry-After, the longest recent silence counts":           {0, 10, 0, 12 * sec, 0.5 / 8},
-		"without Retry-After, a silence counts as at most 15 s":            {0, 500, 0, 12 * sec, 0.5 / 15},
-		"without Retry-After, a silence counts as at least a second":       {0, 0, 0, 12 * sec, 0.5},
-		"an accepted request that was sent after the refusal gives no gap": {4, 50, 40, 13 * sec, 1. / 8},
+		"one request in twice Retry-After":                                               {4, 50, 0, 12 * sec, 1. / 8},
+		"after a longer gap before the refusal: one request in the gap plus Retry-After": {4, 50, 40, 2 * sec, 1. / 14},
+		"the gap counts as at most the longest recent Retry-After":                       {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
+		"the current Retry-After counts as recent":                                       {4, 50, 0, 2 * sec, 1. / 8},
+		"without Retry-After, one request in twice the longest recent silence, decayed":  {0, 10, 0, 12 * sec, 0.5 / 8},
+		"without Retry-After, a silence counts as at most 15 s":                          {0, 500, 0, 12 * sec, 0.5 / 15},
+		"without Retry-After, a silence counts as at least a second":                     {0, 0, 0, 12 * sec, 0.5},
+		"an accepted request that was sent after the refusal gives no gap":               {4, 50, 40, 13 * sec, 1. / 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()

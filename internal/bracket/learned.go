@@ -8,12 +8,13 @@ import (
 
 // Learned is what a Controller knows about a limit, in a form that another Controller can
 // continue from. The other Controller may be in another process, or may be one of several
-// that share the limit from now on. Rates are in requests per second, times in seconds.
+// that share the limit from now on. Rates are in requests per second, times in seconds;
+// Holding is in units.
 type Learned struct {
 	Pace    float64 `json:"pace"`
 	Lo      float64 `json:"lo"`
 	Hi      float64 `json:"hi,omitempty"` // 0: unknown
-	Best    float64 `json:"best"`         // the highest pace that was proven recently
+	Best    float64 `json:"best"`         // the highest recent pace that was proven or held for a long time
 	Burst   float64 `json:"burst"`
 	Burst0  float64 `json:"burst0"`
 	Trip    float64 `json:"trip"`
@@ -22,8 +23,8 @@ type Learned struct {
 	Holding float64 `json:"holding"`
 }
 
-// Learned returns what the Controller has learned. ok is false until the end of the
-// first pause, because nothing has been learned yet.
+// Learned returns what the Controller has learned. ok is false until Next or NextInner is
+// called after the first pause, because nothing has been learned before.
 func (c *Controller) Learned() (l Learned, ok bool) {
 	if !c.learned {
 		return Learned{}, false
@@ -40,8 +41,8 @@ const (
 	largest = 1e9
 )
 
-// Valid reports whether a Controller could have learned l. A value from another process
-// or from a server may be meaningless.
+// Valid reports whether all values of l are in a plausible range. A value from another
+// process or from a server may be meaningless.
 func (l Learned) Valid() bool {
 	for _, v := range []float64{l.Pace, l.Lo, l.Hi, l.Best, l.Burst, l.Burst0, l.Trip, l.Silence, l.Asked, l.Holding} {
 		if !(v >= 0 && v <= largest) { // also true for NaN
@@ -51,7 +52,8 @@ func (l Learned) Valid() bool {
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns what is known about a limit that is by times as high as l's.
+// Scale returns l adapted to a limit that is higher by the factor by, or lower if by is
+// less than 1.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
 	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
@@ -59,8 +61,9 @@ func (l Learned) Scale(by float64) Learned {
 }
 
 // Resume returns a Controller that continues from l at the end of the pause. If the pause
-// is already over, there is no burst, because the limit may not have saved anything up
-// since then. now may be earlier than the present time, if nothing was sent in between.
+// is already over, it begins without a burst, because the limit may not have saved
+// anything up since the pause. now may be earlier than the present time, if nothing was
+// sent in between.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,

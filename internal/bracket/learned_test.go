@@ -22,7 +22,8 @@ func taught(t *testing.T) (c *Controller, now time.Duration) {
 	return c, now
 }
 
-// most returns how many requests can be sent within a second, up to 1000.
+// most returns how many requests can be sent within a second, up to 1000, if each is
+// accepted at once.
 func most(c *Controller, now time.Duration) (n int) {
 	for end := now + time.Second; n < 1000; n++ {
 		if now = max(now, c.Next(now, 1)); now >= end {
@@ -38,7 +39,7 @@ func TestResumedControllerContinuesFromWhatWasLearned(t *testing.T) {
 	learned, ok := c.Learned()
 	require.True(t, ok)
 	b, err := json.Marshal(learned)
-	require.NoError(t, err, "an unknown upper bound should be marshaled too")
+	require.NoError(t, err, "an unknown upper bound should not prevent marshaling")
 	var read Learned
 	require.NoError(t, json.Unmarshal(b, &read))
 
@@ -68,13 +69,13 @@ func TestResumedControllerHasEverythingThatWasLearned(t *testing.T) {
 	assert.True(t, c.open)
 	assert.True(t, c.heard)
 	assert.True(t, c.timed, "the round trip should count as measured")
-	assert.Equal(t, []float64{9, 3, leastPatience}, []float64{c.best, c.cost, c.patience}, "the controller should return to the best pace")
+	assert.Equal(t, []float64{9, 3, leastPatience}, []float64{c.best, c.cost, c.patience}, "the controller should remember the best pace")
 	assert.Equal(t, 4*sec, c.bestAt)
 	assert.Equal(t, 5, c.granted)
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
-	assert.Equal(t, 4*time.Second, c.last, "without a pause, the epoch should begin now")
-	assert.False(t, c.heard, "the round trip should be unknown before the first response")
+	assert.Equal(t, 4*time.Second, c.last, "without a pause, last should be the given time")
+	assert.False(t, c.heard, "the round trip should be unknown if it was not learned")
 	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
@@ -148,7 +149,7 @@ func TestValidRejectsWhatAControllerCannotHaveLearned(t *testing.T) {
 	assert.False(t, loud.Valid(), "a silence of zero should be invalid")
 }
 
-func TestMeaninglessTimeBecomesTheLongestDuration(t *testing.T) {
+func TestTimeThatIsNaNOrTooLongBecomesTheLongestDuration(t *testing.T) {
 	for _, s := range []float64{math.NaN(), math.Inf(1), 1e300} {
 		assert.Equal(t, time.Duration(math.MaxInt64), duration(s))
 	}

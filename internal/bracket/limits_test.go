@@ -39,8 +39,8 @@ func window(n int, length time.Duration) limit {
 }
 
 // drive runs a controller against a limit for the given time, and reports each outcome to
-// the controller at once. It starts with a burst that ends with a refusal. It returns how
-// many requests were accepted and refused after the burst.
+// the controller at once. It starts with a burst that ends with a refusal. It returns the
+// controller, and how many requests were accepted and refused after the burst.
 func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	burst := int64(0)
 	for l(0) {
@@ -68,14 +68,14 @@ func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controll
 
 func TestPaceComesCloseToTheLimit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates hours of requests")
+		t.Skip("simulates 90 minutes of requests")
 	}
 	for _, tt := range []struct {
 		name       string
 		limit      limit
 		rate       float64
 		retryAfter time.Duration
-		least      float64 // minimum share of the limit that is used in ten minutes
+		least      float64 // minimum share of the limit that must be used in ten minutes
 		refused    float64 // maximum number of refusals per accepted request; 20 more are always allowed
 	}{
 		{"a bucket of 100/s and 100 tokens", bucket(100, 100), 100, time.Second, 0.95, 0.05},
@@ -86,13 +86,13 @@ func TestPaceComesCloseToTheLimit(t *testing.T) {
 		{"a bucket of 1/s and 1 token", bucket(1, 1), 1, time.Second, 0.85, 0.05},
 		{"a bucket without Retry-After", bucket(100, 10), 100, 0, 0.95, 0.05},
 		{"a bucket with a Retry-After of a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
-		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // the controller's own pauses add up to a minute
+		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // after the initial burst, the controller's own pauses add up to a minute
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const length = 10 * time.Minute
 			c, accepted, refused := drive(t, tt.limit, tt.retryAfter, length)
 			share := float64(accepted) / (tt.rate * length.Seconds())
-			t.Logf("%.3f of the limit used, %d requests refused, pace %.2f between %.2f and %.2f", share, refused, c.pace, c.lo, c.hi)
+			t.Logf("%.3f of the limit used, %d requests refused, pace %.2f, bracket from %.2f to %.2f", share, refused, c.pace, c.lo, c.hi)
 			assert.GreaterOrEqual(t, share, tt.least)
 			assert.LessOrEqual(t, float64(refused), tt.refused*float64(accepted)+20)
 		})
@@ -122,7 +122,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 		t.Skip("simulates hours of requests")
 	}
 	const hour, settled, rate = time.Hour, 6 * time.Minute, 100.0
-	for name, before := range map[string]time.Duration{"outage from the beginning": 0, "outage after ten minutes of service": 10 * time.Minute} {
+	for name, before := range map[string]time.Duration{"outage after the initial burst": 0, "outage after ten minutes of service": 10 * time.Minute} {
 		for _, retryAfter := range []time.Duration{0, time.Second, time.Minute} {
 			t.Run(fmt.Sprintf("%s, Retry-After %v", name, retryAfter), func(t *testing.T) {
 				served := bucket(rate, rate)
@@ -135,7 +135,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 					return ok
 				}, retryAfter, before+hour+settled+10*time.Minute)
 				least := 0.85
-				if retryAfter == time.Minute { // each search for the limit costs a minute
+				if retryAfter == time.Minute { // each refusal costs a minute
 					least = 0.75
 				}
 				assert.GreaterOrEqual(t, float64(accepted), least*rate*600)
@@ -144,7 +144,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 	}
 }
 
-// Idle time, like an outage, must not slow the controller down.
+// Idle time, like an outage, must not slow the controller down afterwards.
 func TestPaceIsNotSlowAfterAnHourWithoutCallers(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 1}}, 1, time.Second)
 	now := time.Hour
@@ -185,10 +185,10 @@ func TestSingleProbeIsSentAfterAPauseThatWasTooShort(t *testing.T) {
 	probe := c.Sent(now, 9)
 	assert.Greater(t, c.Next(now, 9), now, "the next request should wait for the outcome of the probe")
 	c.Accepted(now, probe)
-	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "the next request should be sent once the probe has been accepted")
+	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "the next request should be sent at most 1/pace seconds after the probe was accepted")
 }
 
-func TestLateRefusalFromAnEarlierEpochOnlyExtendsThePause(t *testing.T) {
+func TestLateRefusalFromAnEarlierEpochOnlyDelaysTheNextRequest(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 100}}, 2, time.Second)
 	now := c.Next(0, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
@@ -326,8 +326,8 @@ func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is a limit like HAProxy's. It counts the requests in two periods, including
-// refused requests, and gives less weight to the older period.
+// counter is a limit like HAProxy's. It adds up the requests of the current period and,
+// with a weight that falls from 1 to 0, those of the previous one, including refused ones.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)
 	return func(now time.Duration) bool {
@@ -346,7 +346,7 @@ func counter(n int, period, phase time.Duration) limit {
 }
 
 // How many requests the counter still allows depends on when in its period a client
-// begins. A burst or a pace can therefore seem fine once and be refused the next time.
+// begins. A burst or a pace can therefore be accepted once and refused the next time.
 func TestLimitOfATwoPeriodCounterIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {

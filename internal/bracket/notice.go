@@ -2,13 +2,13 @@ package bracket
 
 import "time"
 
-// Many services refuse a request at once but take seconds to process one that they
+// Some services refuse a request at once but take seconds to process one that they
 // accept. Whether a request was accepted is then known long before its response arrives:
-// it was, if it has not been refused within the time that refusals take. Without this
-// rule, a controller that may raise its pace once per round trip would need minutes to
-// find the limit of such a service.
+// it was, if it has not been refused within twice the time that refusals take. Without
+// this rule, a controller that may raise its pace at most once per round trip would need
+// minutes to find the limit of such a service.
 
-// leastNotice is the lower bound of the time that a refusal takes, in seconds.
+// leastNotice is the shortest time that a refusal counts as having taken, in seconds.
 const leastNotice = 1e-6
 
 // notices records how long a refusal took, in seconds.
@@ -17,11 +17,14 @@ func (c *Controller) notices(took float64) {
 		c.notice, c.noticed = took, true
 	}
 	// A refusal that took longer counts at once, because requests whose refusals are still
-	// to come must not pass for accepted. A single late one counts only partly.
+	// to come must not pass for accepted. If it took more than twice as long, it counts
+	// only partly, because it may be an exception.
 	c.notice = max(min(took, 2*c.notice), c.notice+(took-c.notice)/8)
 }
 
-// quick reports whether the service refuses requests much sooner than it accepts them.
+// quick reports whether the service is known to refuse requests much sooner than it
+// responds to accepted ones. As long as the round trip is not known, it reports whether
+// refusals are known to take less than OwnPause.
 func (c *Controller) quick() bool {
 	switch {
 	case c.notice == 0 || c.Late:
@@ -32,8 +35,8 @@ func (c *Controller) quick() bool {
 	return 4*c.notice < c.trip
 }
 
-// delay returns the time after which it is known whether a request was accepted, in
-// seconds.
+// delay returns the time, in seconds, after which it is usually known whether a request
+// was accepted, or 0 if that time is not known.
 func (c *Controller) delay() float64 {
 	if c.quick() {
 		return max(2*c.notice, shortest)
@@ -41,14 +44,15 @@ func (c *Controller) delay() float64 {
 	return c.trip
 }
 
-// responding reports whether responses to accepted requests keep arriving. If they do not,
-// the requests in flight may be lost.
+// responding reports whether accepted requests seem to get their responses. It returns
+// false only if several requests are in flight, and no response to an accepted request
+// has arrived for more than two round trips of this epoch. Those in flight may be lost.
 func (c *Controller) responding(now time.Duration) bool {
 	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip
 }
 
-// passed returns the number of requests of the epoch that the service has accepted. It is
-// called when all of them were sent some time ago.
+// passed returns the number of requests of the epoch that count as accepted. It is called
+// when all of them were sent some time ago.
 func (c *Controller) passed(now time.Duration) int {
 	if c.quick() && c.responding(now) {
 		return c.accepted + max(c.flying, 0)

@@ -23,9 +23,9 @@ func TestRequestsThatWereNotRefusedInTimeWereAcceptedIfRefusalsAreQuick(t *testi
 	s := c.Sent(10*sec, 9)
 	require.True(t, c.Refused(10*sec+10*ms, s, sec))
 	assert.Equal(t, 2, c.passed(12*sec))
-	assert.Zero(t, c.passed(19*sec), "requests without a response for two round trips may be lost")
+	assert.Zero(t, c.passed(19*sec), "no response has arrived for two round trips, so the requests may be lost")
 	c.trip, c.heardOn = 0.02, 12*sec
-	assert.Zero(t, c.passed(12*sec), "refusals take as long as other responses")
+	assert.Zero(t, c.passed(12*sec), "refusals take more than a quarter of a round trip, so they are not quick")
 }
 
 func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
@@ -33,12 +33,12 @@ func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
 		set  func(*Controller)
 		want float64
 	}{
-		"refusals are quick: twice as long as they take":   {func(*Controller) {}, 0.02},
-		"refusals are not quick: a round trip":             {func(c *Controller) { c.notice = 1 }, 4},
-		"it is not known how long they take: a round trip": {func(c *Controller) { c.notice = 0 }, 4},
-		"outcomes are reported late: a round trip":         {func(c *Controller) { c.Late = true }, 4},
-		"nothing was accepted yet":                         {func(c *Controller) { c.heard, c.trip = false, 0 }, 0.02},
-		"nothing was accepted yet, and refusals take long": {func(c *Controller) { c.heard, c.trip, c.notice = false, 0, 1 }, 0},
+		"refusals are quick: twice as long as they take":               {func(*Controller) {}, 0.02},
+		"refusals are not quick: a round trip":                         {func(c *Controller) { c.notice = 1 }, 4},
+		"it is not known how long refusals take: a round trip":         {func(c *Controller) { c.notice = 0 }, 4},
+		"outcomes are reported late: a round trip":                     {func(c *Controller) { c.Late = true }, 4},
+		"the round trip is not known: twice as long as refusals take":  {func(c *Controller) { c.heard, c.trip = false, 0 }, 0.02},
+		"the round trip is not known, and refusals take long: unknown": {func(c *Controller) { c.heard, c.trip, c.notice = false, 0, 1 }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := swift()
@@ -50,7 +50,7 @@ func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
 
 func TestTimeThatRefusalsTake(t *testing.T) {
 	c := New(sec, []Mark{{}, {sec, 0}}, 1, sec)
-	assert.InDelta(t, 1, c.notice, 1e-9, "the account is one second old")
+	assert.InDelta(t, 1, c.notice, 1e-9, "the bound is the age of the account, one second")
 	c.notices(0.01)
 	assert.InDelta(t, 0.01, c.notice, 1e-9, "the first refusal that is timed replaces the bound")
 	c.notices(5)
@@ -80,6 +80,6 @@ func TestPaceIsNotRaisedWhileRequestsAreLost(t *testing.T) {
 		}
 		c.flying = 50
 		c.Sent(20*sec, 1000)
-		assert.Equal(t, heard, c.pace > 10, "a response arrived lately: %v", heard)
+		assert.Equal(t, heard, c.pace > 10, "a response arrived recently: %v", heard)
 	}
 }

@@ -11,23 +11,23 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	confirmed     bool    // whether a request sent above the stated rate was refused
-	strikes       int     // number of refusals of requests at or below the stated rate
+	confirmed     bool    // whether a refusal at a pace above the stated rate has confirmed the statement
+	strikes       int     // number of refusals, at or below the stated rate, that count against the statement
 	burst         float64 // the burst that was learned before the statement replaced it
-	changes       int     // number of times that the service has stated a different limit
+	changes       int     // number of statements so far, not counting those that were ignored or changed nothing
 
-	// windowed means that all requests in a window are sent at once, and no others before
-	// the next window.
+	// windowed means that the requests of a window are sent without pacing, and no others
+	// before the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // longest time in seconds in which nothing was accepted, although a token bucket would have accepted requests
+	dark     float64       // longest time, in seconds, for which nothing is accepted according to failed probes or Retry-After; a long one means a window, not a token bucket
 }
 
 // A belief is the degree to which a statement is trusted.
 type belief uint8
 
 const (
-	unheard   belief = iota // nothing has been counted since the service made the statement
+	unheard   belief = iota // nothing that was counted has been compared with the statement yet
 	candidate               // what was counted does not contradict the statement
 	firm                    // what was counted agrees with the statement
 	disbelieved
@@ -35,18 +35,18 @@ const (
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // number of different statements after which further ones are ignored
+	mostChanges = 8    // value of changes at which new statements begin to be ignored
 	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
-	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
-	beyond      = 1.2  // ratio of a proven pace to the stated rate above which the statement counts as too low
-	narrow      = 2.0  // largest ratio of hi to lo at which a bracket confirms a stated rate within it
+	firmHold    = 1800 // seconds that callers wait before a confirmed statement is tested
+	beyond      = 1.2  // ratio of what was counted to what was stated, or the reverse, above which the two disagree
+	narrow      = 2.0  // largest ratio of hi to lo at which a bracket supports a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
 // Stated sets the limit that the service stated with a refusal. It ignores implausible
-// limits, and all new ones after mostChanges different ones. Call Stated after the call
-// to Refused or New for that refusal.
+// limits and, after mostChanges changes, every new one. Call Stated after the call to
+// Refused or New for that refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -63,7 +63,7 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// Windowed reports whether all requests in a stated window are sent at once.
+// Windowed reports whether the requests of a stated window are sent without pacing.
 func (c *Controller) Windowed() bool { return c.statement.windowed }
 
 // Kept reports that callers waited until the given time because the service stated the
@@ -76,8 +76,8 @@ func (c *Controller) Kept(until time.Duration) {
 	}
 }
 
-// Believed reports whether the latest statement is believed, which means that what was
-// counted since then does not contradict it.
+// Believed reports whether there is a statement and nothing that was counted has
+// contradicted it.
 func (c *Controller) Believed() bool {
 	return c.statement.requests > 0 && c.statement.belief != disbelieved
 }
@@ -88,7 +88,8 @@ func (c *Controller) Statement() (requests int, per time.Duration) {
 	return int(c.statement.requests), time.Duration(math.Round(c.statement.per * float64(time.Second)))
 }
 
-// disbelieve drops the statement and returns to what was learned without it.
+// disbelieve drops the statement and, if it was windowed, restores the burst that was
+// learned without it.
 func (c *Controller) disbelieve() {
 	s := &c.statement
 	if s.windowed {
@@ -97,8 +98,9 @@ func (c *Controller) disbelieve() {
 	s.belief, s.windowed = disbelieved, false
 }
 
-// consider replaces the findings of judge with the statement, if the two agree. first is
-// true if judge has just judged the first epoch.
+// consider compares the statement with what was counted and, if the statement is firm,
+// replaces the findings of judge with it. first is true if judge has just judged the first
+// epoch.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
 	if !c.Believed() || c.explained {
@@ -127,8 +129,8 @@ func (c *Controller) consider(first bool) {
 		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
 	// The first epoch may agree with the statement by chance. Until a refusal has
-	// confirmed the statement, requests are therefore sent at least as often as
-	// Retry-After suggests.
+	// confirmed the statement, the pace is therefore at least one request per two
+	// Retry-Afters, unless whole windows are used.
 	if c.refused.pace > rate && !c.refused.credit && c.accepted > 0 && !first {
 		s.confirmed = true
 	}
@@ -164,7 +166,8 @@ func (c *Controller) agree() {
 	}
 }
 
-// weigh judges the statement by the refusal that ended an epoch with accepted requests.
+// weigh judges the statement by an epoch with accepted requests and the refusal that ended
+// it.
 func (c *Controller) weigh(fresh bool) {
 	s := &c.statement
 	rate := s.rate()
@@ -172,7 +175,7 @@ func (c *Controller) weigh(fresh bool) {
 	switch {
 	case proven > beyond*rate:
 		c.disbelieve()
-	case fresh: // the refused request was not sent at the stated rate
+	case fresh: // the statement is new, so the pace was chosen without it
 	case c.refused.pace <= rate && !(c.refused.credit && !s.windowed):
 		if s.strikes++; s.strikes >= mostStrikes || s.belief == candidate {
 			c.disbelieve()
@@ -201,7 +204,7 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 }
 
 // windowOf returns the start of the window in which a request can be sent if ahead others
-// are sent first; 0 means the current window.
+// are sent first; 0 means the current window or, during a pause, the one after the pause.
 func (c *Controller) windowOf(ahead float64) time.Duration {
 	s := &c.statement
 	opened, left := s.opened, c.credit
@@ -222,9 +225,9 @@ func (c *Controller) fill() {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// untilWindow adjusts the pause before a probe. If a window is used up, few probes are
-// then sent before the window ends, and one when it has certainly ended. own is the pause
-// without this adjustment, in seconds.
+// untilWindow adjusts a pause that the controller chooses itself. If a stated window is
+// used up, few requests are then sent before the window ends, and one when it must have
+// ended. own is the pause without this adjustment, in seconds.
 func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	s := &c.statement
 	if s.belief != firm || s.per <= shortWindow || s.dark*s.rate() < 4 {
@@ -244,6 +247,7 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 // tested reports whether the statement allows the pace to be raised. If the statement is
 // firm, a raise is allowed only after callers have waited for firmHold, or for Hold units
 // if no refusal has confirmed the statement. The limit may have become higher by then.
+// tested discards a firm statement if the base of a probe has risen far above it.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {

@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// driveStated runs a controller for the given time against a limit that is stated with
-// each refusal. The counts begin after the first refusal.
+// driveStated runs a controller for the given time against a limit. With each refusal, it
+// reports requests and per as the stated limit, which may differ from the actual one. The
+// counts begin after the first refusal.
 func driveStated(t *testing.T, l limit, requests int, per, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	t.Helper()
 	now, n := time.Duration(1), int64(0)
@@ -56,7 +57,7 @@ func TestStatedWindowWithoutRetryAfterIsUsedOnceTheFirstWindowHasEnded(t *testin
 	assert.GreaterOrEqual(t, accepted, 11*194)
 }
 
-func TestWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
+func TestWrongStatementChangesLittle(t *testing.T) {
 	const length = 10 * time.Minute
 	for name, l := range map[string]func() limit{
 		"bucket":              func() limit { return bucket(10, 10) },

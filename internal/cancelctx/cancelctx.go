@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// A Context ends when its parent ends or when a channel is closed. Because http.Client
-// sets Request.Cancel for its Timeout, many requests need a Context. For that reason, a
-// Context costs only one allocation, and starts a goroutine only if Done is called.
+// A Context ends when its parent ends, a channel is closed, or Stop is called. Because
+// http.Client sets Request.Cancel for its Timeout, many requests need a Context. For that
+// reason, New makes a single allocation, and only Done allocates more or starts a
+// goroutine.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}
@@ -52,8 +53,8 @@ func (c *Context) Done() <-chan struct{} {
 	return c.both.Done()
 }
 
-// Err returns why the context has ended. Once Done is closed, Err must not return nil,
-// because a context that is derived from c would then panic.
+// Err returns why the context has ended, or nil if it has not. Once the channel from Done
+// is closed, Err must not return nil, because a context derived from c would then panic.
 func (c *Context) Err() error {
 	select {
 	case <-c.cancel:
@@ -82,7 +83,8 @@ func (c *Context) Stop() {
 }
 
 // Ended returns why the caller is no longer waiting for the response to req: the
-// context's error, joined with the context's cause if the two differ. It returns nil if
+// context's error, joined with the context's cause if the two differ. If only req.Cancel
+// is closed, it returns context.DeadlineExceeded or context.Canceled. It returns nil if
 // the caller is still waiting.
 func Ended(req *http.Request) error {
 	ctx := req.Context()
@@ -93,7 +95,8 @@ func Ended(req *http.Request) error {
 		return err
 	}
 	select {
-	// http.Client sets Cancel for its Timeout, and a context deadline for the same time.
+	// http.Client sets Cancel for its Timeout and, unless the context already has an
+	// earlier deadline, a context deadline for the same time.
 	case <-req.Cancel:
 		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 			return context.DeadlineExceeded
@@ -105,8 +108,8 @@ func Ended(req *http.Request) error {
 }
 
 // Sleep waits for d and returns nil. If the caller stops waiting earlier, Sleep returns
-// the reason at once. call.wait, in call.go in the root, turns the reason into the error
-// for the caller.
+// the reason at once. In the root package, call.wait turns the reason into the error for
+// the caller.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)

@@ -1,12 +1,12 @@
 // Package fleet1 is the interface between package redisgate and gate.Adaptive. Processes
 // that share an account use it to connect their gates. The gate keeps the queue and the
-// deadlines. A [Pacer] decides when a request is sent, and may know more than this
-// process does.
+// deadlines. A [Pacer] decides when a request is sent, and may take into account what
+// other processes have reported.
 //
 // The two sides are in different modules, which users update separately. The number in
 // the package's path, which is [Number], therefore changes whenever the meaning of
-// anything in this package or in package bracket changes. As a result, two modules that
-// do not match fail to compile instead of misbehaving. Redisgate imports no other
+// anything in this package or in package bracket changes. As a result, versions that do
+// not match fail to compile instead of misbehaving. Redisgate imports no other
 // internal package of this module.
 package fleet1
 
@@ -27,9 +27,9 @@ type (
 	Controller = bracket.Controller
 	// Learned is what a Controller knows about a limit.
 	Learned = bracket.Learned
-	// A Mark is the number of requests accepted up to a certain time.
+	// A Mark records how many requests had been accepted by a certain time.
 	Mark = bracket.Mark
-	// A Send is a request that was sent.
+	// A Send describes a request that was sent.
 	Send = bracket.Send
 )
 
@@ -42,8 +42,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 // A Pacer decides when the requests of one account are sent, as a [Controller] does. Its
 // methods are called under the account's lock, and all of an account's times are measured
 // from the same origin. The backlog is the number of waiting requests. In Sent, the
-// backlog also includes the requests that, since the previous Sent, were canceled or were
-// refused because of their deadlines.
+// backlog also includes the requests that, since the previous Sent, were canceled while
+// they waited or were refused because of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
@@ -76,16 +76,16 @@ type Ranking interface {
 	Ranked(waiting Lanes)
 }
 
-// A History records when an account's requests were accepted before the account was
-// throttled for the first time.
+// A History describes an account that is throttled for the first time: when its requests
+// were accepted, and how many requests are in flight.
 type History struct {
 	Now    time.Duration
 	Marks  []Mark
 	Flying int
 }
 
-// Close returns the controller of an account that has just been throttled and that no
-// other process uses.
+// Close returns a new controller for an account that was first throttled at the end of the
+// History. retryAfter is the wait that the service asked for, or 0.
 func (h History) Close(retryAfter time.Duration) *Controller {
 	return bracket.New(h.Now, slices.Clone(h.Marks), h.Flying, retryAfter)
 }
@@ -94,10 +94,11 @@ func (h History) Close(retryAfter time.Duration) *Controller {
 type Fleet interface {
 	// Opened is called when the gate sees a new key. It returns the number of gates that
 	// share the account's start window. It also returns the account's Pacer, or nil if
-	// the account is not known to be throttled. Opened is called under the account's
-	// lock.
+	// the account is not known to have been throttled. Opened is called under the
+	// account's lock.
 	Opened(key string) (share int, p Pacer)
-	// Throttled returns the Pacer of an account that was throttled for the first time.
+	// Throttled returns the Pacer of an account that has been throttled for the first
+	// time.
 	// Throttled is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
@@ -108,7 +109,7 @@ type Fleet interface {
 	Forgotten(key string)
 }
 
-// A Visitor inspects an account under the account's lock: its Pacer (nil if the account
-// was never throttled), the number of waiting requests, and its history. It returns the
-// Pacer to use from now on, or nil to change nothing.
+// A Visitor inspects an account under the account's lock: its Pacer (nil if the account is
+// not known to have been throttled), the number of waiting requests, and its history. It
+// returns the Pacer to use from now on, or nil to keep the current one.
 type Visitor func(now time.Duration, p Pacer, backlog int, history func() History) Pacer

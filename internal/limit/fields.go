@@ -17,8 +17,8 @@ import (
 // limits, only the used-up ones count, unless none is used up; of those that count, the
 // one whose window ends last is returned. A policy counts only if its quota unit (qu) is
 // requests, which is also the default. The package has its own parser because the root
-// module must not get another dependency, and because only lists of strings with a few
-// parameters have to be parsed.
+// module must not get another dependency, and because only lists of strings and tokens
+// with a few parameters have to be parsed.
 func structured(h http.Header) (l Limit) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -57,7 +57,7 @@ func structured(h http.Header) (l Limit) {
 	return l.clean()
 }
 
-// An item is one member of a list: a string with parameters.
+// An item is one member of a list: a string or a token, with parameters.
 type item struct {
 	name      string
 	params    map[string]int64 // the non-negative whole numbers; -1 stands for any other value
@@ -140,8 +140,8 @@ func tokenByte(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }
 
-// parameters parses any number of ";key=value" pairs. If a key occurs more than once, its
-// last value counts.
+// parameters parses parameters such as ";key=value" and ";key", with at most mostItems
+// different keys. If a key occurs more than once, its last value counts.
 func (i *item) parameters(s string) (rest string, ok bool) {
 	for strings.HasPrefix(s, ";") {
 		s = strings.TrimLeft(s[1:], " ")

@@ -28,9 +28,9 @@ const (
 )
 
 // If the end of a window is not stated, the wait is the window divided by windowShare.
-// Shorter waits would each waste a request, and would use up the attempts before the
-// window ends; longer waits might end long after the window does. If many requests were
-// sent at once, the window has just begun, and three such waits reach its end.
+// Shorter waits would waste more requests, and might use up the attempts before the window
+// ends; longer waits might end long after the window does. If many requests were sent at
+// once, the window has just begun, and three such waits reach its end.
 const windowShare = 3
 
 // Wait returns how long the limit asks to wait, or 0. If requests remain, it returns 0,
@@ -51,7 +51,7 @@ const Any = time.Duration(math.MaxInt64)
 
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
 // count. A stated end takes precedence over a part of a window, which is only a guess. If
-// both ask for the same wait, Longer returns l or, if l states nothing, other.
+// these rules do not decide, Longer returns l or, if l states nothing, other.
 func (l Limit) Longer(other Limit, below time.Duration) Limit {
 	mine, myGuess := l.Wait()
 	theirs, theirGuess := other.Wait()
@@ -67,8 +67,8 @@ func (l Limit) Longer(other Limit, below time.Duration) Limit {
 }
 
 // Stated returns the limit that a response states in its header or in its body. at is the
-// time when the response arrived. data is the body as far as it was read. If several
-// limits are stated, the one with the longest wait that is shorter than below counts.
+// time when the response arrived. data is the body as far as it was read. If the
+// header and the body state different limits, Longer chooses one of them.
 func Stated(h http.Header, data []byte, status int, at time.Time, below time.Duration) Limit {
 	l := Of(h, at, below)
 	if len(data) > 0 && (h["Content-Encoding"] != nil || mayState(data)) {
@@ -245,8 +245,8 @@ func window(n int64, of time.Duration) time.Duration {
 	return time.Duration(n) * of
 }
 
-// unit returns the length of a unit that is given by its name or its first letter, or 0
-// if the unit is unknown.
+// unit returns the length of a unit that is given by its name (singular or plural), an
+// abbreviation or its first letter, or 0 if the unit is unknown.
 func unit(name string) time.Duration {
 	name = strings.ToLower(name)
 	if name == "ms" || name == "ns" {

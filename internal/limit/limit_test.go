@@ -30,11 +30,11 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"X-Retry-After and X-RateLimit-Retry-After: the longer wait counts": {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
 		"the fields of SAP's middleware":                                    {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
 		"SAP's middleware with a window of five minutes":                    {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
-		"a window of five unknown units":                                    {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
+		"a window of five milliseconds":                                     {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
 		"the fields of Envoy":                                               {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
 		"only the reset from Envoy":                                         {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
 		"a reset as a time, relative to Date":                               {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
-		"a reset as a time, relative to the clock":                          {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
+		"a reset as a time, relative to the arrival":                        {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
 		"a reset in the past":                                               {header("X-RateLimit-Reset", "1000000000"), Limit{}},
 		"RateLimit-Reset of an older draft":                                 {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
 		"the fields of the IETF draft":                                      {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
@@ -60,16 +60,16 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"a quota of requests, as a token":                                   {header("RateLimit-Policy", `a;q=10;qu=requests;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
 		"a quota of requests, as in earlier drafts":                         {header("RateLimit-Policy", `"a";q=10;w=60;qu="request"`, "RateLimit", `"a";r=0;t=10`), Limit{Requests: 10, Per: time.Minute, Reset: 10 * time.Second, Policy: "a"}},
 		"a quota of concurrent requests":                                    {header("RateLimit-Policy", `"a";q=10;qu="concurrent-requests";w=60`), Limit{}},
-		"a quota without a unit":                                            {header("RateLimit-Policy", `"a";q=10;qu;w=60`), Limit{}},
+		"a quota unit without a value":                                      {header("RateLimit-Policy", `"a";q=10;qu;w=60`), Limit{}},
 		"digits in groups":                                                  {header("X-RateLimit-Limit", "1,000"), Limit{}},
 		"a limit with an exponent":                                          {header("X-RateLimit-Limit", "2e3"), Limit{}},
 		"a fractional limit":                                                {header("X-RateLimit-Limit", "1.5r/m"), Limit{}},
 		"a limit with a malformed policy":                                   {header("X-RateLimit-Limit", "10, 10;w=6e1"), Limit{}},
 		"a limit with a malformed window":                                   {header("X-RateLimit-Limit", "60;w=-5"), Limit{}},
-		"a limit with a fractional unit":                                    {header("X-RateLimit-Limit", "60r/1.5m"), Limit{}},
+		"a limit with a fractional window":                                  {header("X-RateLimit-Limit", "60r/1.5m"), Limit{}},
 		"Envoy with two policies":                                           {header("x-ratelimit-limit", "10, 10;w=1, 50;w=60", "x-ratelimit-reset", "1"), Limit{Requests: 10, Per: time.Second, Reset: time.Second}},
-		"another statement than the one that asks to wait says that requests remain": {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
-		"requests remain until a reset, but the limit is used up elsewhere":          {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Reset", "3000", "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
+		"a statement other than the one that asks to wait says that requests remain": {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
+		"requests remain until a later reset, but another limit is used up":          {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Reset", "3000", "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
 		"X-Retry-After and a policy":                                      {header("X-Retry-After", "58", "RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Reset: 58 * time.Second, Policy: "a"}},
 		"X-Retry-After although requests remain":                          {header("X-Retry-After", "58", "X-RateLimit-Remaining", "5", "X-RateLimit-Limit", "60"), Limit{Requests: 60, Reset: 58 * time.Second}},
 		"a reset of one family and the remaining requests of another":     {header("X-RateLimit-Reset", "58", "RateLimit-Remaining", "1"), Limit{Reset: 58 * time.Second}},
@@ -163,7 +163,7 @@ func FuzzLimit(f *testing.F) {
 			t.Fatalf("a value is out of range: %+v", l)
 		}
 		if l.Requests == 0 && (l.Per != 0 || l.Reset == 0 && l.Remaining != 0) {
-			t.Fatalf("Per or Remaining is set although no limit is known: %+v", l)
+			t.Fatalf("Per is set without Requests, or Remaining without Requests and Reset: %+v", l)
 		}
 	})
 }

@@ -18,7 +18,8 @@ func OfMessage(s string) Limit {
 	return ofGateway(lower).Longer(ofThreshold(lower), Any).clean()
 }
 
-// ofThreshold parses the IAM service's text. It returns the zero Limit if there is none.
+// ofThreshold parses the IAM service's text. It returns the zero Limit if the text states
+// no valid limit.
 func ofThreshold(lower string) Limit {
 	_, after, found := strings.Cut(lower, "threshold:")
 	if !found {
@@ -36,8 +37,8 @@ func ofThreshold(lower string) Limit {
 	return Limit{}
 }
 
-// mayState is a cheap check that reports whether the message in a text or a body might
-// state a limit. In a body, characters may be escaped.
+// mayState is a cheap check that reports whether a message, or the message in a body,
+// might state a limit. In a body, characters may be escaped.
 func mayState(s []byte) bool {
 	for i, c := range s {
 		switch c | 0x20 {
@@ -69,7 +70,7 @@ func begins(s []byte, prefix string) bool {
 }
 
 // debug parses the header fields that the gateway adds in its debug mode, and returns
-// the limit that is used up:
+// the limit that is used up or, of several, the one with the longest window:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
 func debug(h http.Header) (l Limit) {
@@ -136,15 +137,15 @@ func endsNumber(after string) bool {
 	return after == "" || len(rest) < len(after) || strings.ContainsRune(";)", rune(after[0])) || after == "."
 }
 
-// continues reports whether the text after a comma is the rest of a number, as in
+// continues reports whether the text from a comma on is the rest of a number, as in
 // "1,000".
 func continues(after string) bool {
 	rest, comma := strings.CutPrefix(after, ",")
 	return comma && leading(rest) != ""
 }
 
-// valueOf returns the text between a name and the next comma, and the text from there on.
-// The name must not be part of a longer word.
+// valueOf returns the text between a name and the next comma, and the text from that comma
+// on. The name must not be part of a longer word.
 func valueOf(s, name string) (value, rest string, found bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)

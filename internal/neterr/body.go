@@ -17,11 +17,12 @@ const (
 	probeTime = 50 * time.Millisecond
 )
 
-// BodyFailed reports whether a retry of req would fail because its body cannot be read.
-// To find out, it reads the beginning of a fresh body, for at most 50 ms, even if a Read
-// blocks. If err says that the connection broke, BodyFailed returns false without
-// reading. No other error reveals whether it came from the body: net/http returns the
-// errors of a body unchanged, and a body may come from a network, too.
+// BodyFailed reports whether a retry of req would fail because its body cannot be read or
+// has the wrong length. To find out, it reads up to 8 MiB of a fresh body, and waits at
+// most 50 ms for that, even if a Read blocks. When in doubt, it returns false. If err says
+// that the connection broke or could not be made, it returns false without reading. No
+// other error reveals whether it came from the body: net/http returns the errors of a body
+// unchanged, and a body may come from a network, too.
 func BodyFailed(req *http.Request, err error) bool {
 	if req.Body == nil || req.Body == http.NoBody || broken(err) {
 		return false
@@ -36,7 +37,7 @@ func BodyFailed(req *http.Request, err error) bool {
 	go func() {
 		unreadable := false
 		defer func() {
-			if recover() == nil { // a Read that panics will do so again, where Base can recover
+			if recover() == nil { // a Read that panics probably does so again in the retry, where Base can recover
 				end()
 			}
 			failed <- unreadable
@@ -62,8 +63,9 @@ func broken(err error) bool {
 		strings.HasSuffix(err.Error(), "connection reset by peer")
 }
 
-// sendable reports whether a body can probably be read to its end. It stops early if
-// late is set.
+// sendable reports whether a body can probably be read to its end and, if length is
+// positive, has that length. It stops and returns true after maxProbe bytes, after 100
+// empty Reads in a row, or if late is set.
 func sendable(body io.Reader, length int64, late *atomic.Bool) bool {
 	var read int64
 	buf := make([]byte, 32<<10)

@@ -48,13 +48,13 @@ func TestABodyFailsIfItCannotBeReadOrHasAnotherLength(t *testing.T) {
 		"an empty body":                          {unknown, text(""), 0, false},
 		"a body that fails late":                 {unknown, failing(errors.New("disk full")), 1 << 20, true},
 		"a body that is a directory":             {&net.OpError{Op: "readfrom", Err: &os.PathError{Op: "read", Err: syscall.EISDIR}}, failing(syscall.EISDIR), 1 << 20, true},
-		"a body from a database":                 {errors.New("vault: lost connection"), failing(errors.New("vault: lost connection")), -1, true},
+		"a body whose source lost a connection":  {errors.New("vault: lost connection"), failing(errors.New("vault: lost connection")), -1, true},
 		"a body from another response":           {errors.New("http2: client connection lost"), failing(errors.New("http2: client connection lost")), -1, true},
 		"a body that breaks off":                 {io.ErrUnexpectedEOF, failing(io.ErrUnexpectedEOF), -1, true},
 		"a connection that was reset":            {fmt.Errorf("write: %w", syscall.ECONNRESET), failing(unknown), -1, false},
 		"a connection that was closed":           {io.EOF, failing(unknown), -1, false},
 		"a connection that could not be made":    {&net.OpError{Op: "dial", Err: unknown}, failing(unknown), -1, false},
-		"a body that ends too early after 8 MiB": {unknown, text(strings.Repeat("x", 9<<20)), 20 << 20, false},
+		"a body that ends too early after 9 MiB": {unknown, text(strings.Repeat("x", 9<<20)), 20 << 20, false},
 		"a body whose Read panics":               {unknown, func() io.Reader { return nil }, -1, false},
 	} {
 		assert.Equal(t, tt.want, neterr.BodyFailed(request(t, tt.length, tt.body), tt.err), name)
@@ -70,7 +70,7 @@ func (s slow) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestASlowBodyIsReadForAtMost50Milliseconds(t *testing.T) {
+func TestBodyFailedWaits50MillisecondsForASlowBody(t *testing.T) {
 	for name, every := range map[string]time.Duration{"each Read takes a while": time.Millisecond, "a Read blocks": time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()

@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// DialFailed reports whether no connection could be made, so that nothing was sent. A
-// reset does not count, because only an existing connection can be reset. An error inside
-// a *url.Error does not count either: it comes from an http.Client, which may have sent
-// the request and then failed to follow a redirect.
+// DialFailed reports whether err shows that no connection could be made, so that nothing
+// was sent. A reset does not count, because only an existing connection can be reset. An
+// error inside a *url.Error does not count either: it comes from an http.Client, which may
+// have sent the request and then failed to follow a redirect.
 func DialFailed(err error) bool {
 	return dialFailed(err) && !errors.Is(err, syscall.ECONNRESET) && !errors.As(err, new(*url.Error))
 }
@@ -28,14 +28,14 @@ func dialFailed(err error) bool {
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
-// Hopeless reports whether every further attempt would fail with the same error, because
-// the request, the address, the configuration, the certificate or the response is wrong.
-// When in doubt, it returns false.
+// Hopeless reports whether further attempts can be expected to fail with the same error,
+// because the request, the address, the configuration, the certificate or the response is
+// wrong. When in doubt, it returns false.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
 	if isTLS(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
 		errors.As(err, &dns) && dns.IsNotFound ||
-		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // such as a Unix socket
+		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // for example, of a Unix socket
 		dialFailed(err) && errors.Is(err, syscall.EINVAL) {
 		return true
 	}
@@ -60,7 +60,7 @@ func isTLS(err error) bool {
 
 // localVerdict reports whether text is an error of crypto/tls or crypto/x509 that would
 // occur again. Errors of a connection that breaks or is closed, or of a peer that fails
-// internally, would not.
+// internally, might not.
 func localVerdict(text string) bool {
 	if strings.HasPrefix(text, "x509: ") {
 		return true
@@ -87,8 +87,9 @@ func refusedByProxy(text string) bool {
 	return text == http.StatusText(http.StatusNotImplemented)
 }
 
-// malformed reports whether text says that a line of the response is malformed. A line
-// of a correct response looks malformed too if the connection breaks within the line.
+// malformed reports whether text says that a line of the response is malformed. It returns
+// false if the line may be the beginning of a correct one, because a line looks malformed
+// too if the connection breaks within it.
 func malformed(text string) bool {
 	if _, line, found := strings.Cut(text, `malformed HTTP response "`); found {
 		line = strings.TrimSuffix(line, `"`)
@@ -110,13 +111,14 @@ func malformed(text string) bool {
 	return false
 }
 
-// hopelessTexts lists texts of net/http errors that have no type of their own.
+// hopelessTexts lists parts of the texts of errors that no type distinguishes. They come
+// from net/http and the packages that it uses.
 var hopelessTexts = []string{
 	// About the request:
 	"http: nil Request.URL",
 	"http: nil Request.Header",
 	"http: no Host in request URL",
-	"http: invalid ", // followed by method, header field or trailer
+	"http: invalid ", // followed, for example, by method, header field or trailer
 	"http2: invalid ",
 	"invalid Trailer key ",
 	"invalid Upgrade request header",
@@ -172,9 +174,9 @@ func Class(err error) string {
 
 // ClassOfEnded returns the Class of an error with which a request ended because its
 // caller stopped waiting: "timeout" or "canceled". ctx is the request's context. The
-// error alone does not show which: for a canceled context, net/http returns the context's
-// cause, and for a closed Request.Cancel, which http.Client uses for its Timeout, an
-// error of its own.
+// error alone does not always show which: for a context that has ended, net/http returns
+// the context's cause, and for a closed Request.Cancel, which http.Client uses for its
+// Timeout, an error of its own.
 func ClassOfEnded(ctx context.Context, err error) string {
 	deadline, limited := ctx.Deadline()
 	switch class := Class(err); {
@@ -184,8 +186,8 @@ func ClassOfEnded(ctx context.Context, err error) string {
 	return "canceled"
 }
 
-// Innermost returns the error at the end of the chain that err wraps, because the type of
-// that error reveals the most. If several errors are joined, Innermost follows the first.
+// Innermost returns the last error in err's chain, because its type reveals the most. If
+// several errors are joined, Innermost follows the first.
 func Innermost(err error) error {
 	for {
 		inner := errors.Unwrap(err)

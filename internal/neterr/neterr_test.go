@@ -29,41 +29,41 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		dial, hopeless bool
 		class          string
 	}{
-		"connection refused":                                 {op("dial", refused), true, false, "refused"},
+		"a refused connection":                               {op("dial", refused), true, false, "refused"},
 		"a refused connection to a proxy":                    {op("proxyconnect", op("dial", refused)), true, false, "refused"},
 		"a refused connection after a redirect":              {&url.Error{Op: "Get", Err: op("dial", refused)}, false, false, "refused"},
 		"a reset while dialing":                              {op("dial", reset), false, false, "reset"},
 		"a reset while reading":                              {op("read", reset), false, false, "reset"},
 		"a timeout while dialing":                            {op("dial", os.ErrDeadlineExceeded), true, false, "timeout"},
-		"the deadline of the context":                        {context.DeadlineExceeded, false, false, "timeout"},
+		"a context whose deadline has passed":                {context.DeadlineExceeded, false, false, "timeout"},
 		"a canceled context":                                 {fmt.Errorf("get: %w", context.Canceled), false, false, "canceled"},
 		"no such host":                                       {op("dial", &net.DNSError{Err: "no such host", IsNotFound: true}), true, true, "other"},
 		"a failing DNS server":                               {op("dial", &net.DNSError{Err: "server misbehaving", IsTemporary: true}), true, false, "other"},
 		"an address without a port":                          {op("dial", &net.AddrError{Err: "missing port in address"}), true, true, "other"},
-		"an address of an interface that does not exist":     {op("dial", os.NewSyscallError("connect", syscall.EINVAL)), true, true, "other"},
+		"an address whose zone does not exist":               {op("dial", os.NewSyscallError("connect", syscall.EINVAL)), true, true, "other"},
 		"an unknown network":                                 {op("dial", net.UnknownNetworkError("x")), true, true, "other"},
 		"a Unix socket that does not exist":                  {op("dial", os.NewSyscallError("connect", syscall.ENOENT)), true, true, "other"},
 		"a Unix socket of another user":                      {op("dial", os.NewSyscallError("connect", syscall.EACCES)), true, true, "other"},
 		"a network that cannot be reached":                   {op("dial", os.NewSyscallError("connect", syscall.ENETUNREACH)), true, false, "other"},
 		"too many open files":                                {op("dial", os.NewSyscallError("socket", syscall.EMFILE)), true, false, "other"},
 		"a dialer that returns nothing":                      {errors.New("net/http: Transport.DialContext hook returned (nil, nil)"), false, true, "other"},
-		"an invalid proxy":                                   {errors.New(`invalid proxy address "x y"`), false, true, "other"},
+		"an invalid proxy address":                           {errors.New(`invalid proxy address "x y"`), false, true, "other"},
 		"a proxy that wants a password":                      {errors.New("Proxy Authentication Required"), false, true, "other"},
 		"a proxy that refuses the host":                      {errors.New("Forbidden"), false, true, "other"},
 		"a proxy that cannot reach the host":                 {errors.New("Bad Gateway"), false, false, "other"},
-		"a proxy that is busy":                               {errors.New("Too Many Requests"), false, false, "other"},
-		"a SOCKS proxy that wants a password":                {op("socks connect", errors.New("username/password authentication failed")), false, true, "other"},
-		"an unverified certificate":                          {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, "TLS"},
+		"a proxy that throttles":                             {errors.New("Too Many Requests"), false, false, "other"},
+		"a SOCKS proxy that rejects the password":            {op("socks connect", errors.New("username/password authentication failed")), false, true, "other"},
+		"a certificate that cannot be verified":              {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, "TLS"},
 		"an unknown authority":                               {x509.UnknownAuthorityError{}, false, true, "TLS"},
 		"a certificate for another host":                     {x509.HostnameError{Certificate: new(x509.Certificate), Host: "h"}, false, true, "TLS"},
 		"an invalid certificate":                             {x509.CertificateInvalidError{Cert: new(x509.Certificate)}, false, true, "TLS"},
 		"a certificate with an unhandled critical extension": {x509.UnhandledCriticalExtension{}, false, true, "other"},
 		"a server that does not speak TLS":                   {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false, true, "TLS"},
-		"a TLS alert":                                        {op("remote error", tls.AlertError(40)), false, true, "TLS"},
-		"a TLS configuration without versions":               {errors.New("tls: no supported versions satisfy MinVersion and MaxVersion"), false, true, "other"},
+		"a TLS handshake failure":                            {op("remote error", tls.AlertError(40)), false, true, "TLS"},
+		"a TLS configuration that allows no version":         {errors.New("tls: no supported versions satisfy MinVersion and MaxVersion"), false, true, "other"},
 		"a TLS record that was damaged":                      {op("local error", errors.New("tls: bad record MAC")), false, false, "other"},
 		"a TLS server that fails":                            {op("remote error", errors.New("tls: internal error")), false, false, "other"},
-		"a TLS handshake that takes too long":                {errors.New("net/http: TLS handshake timeout"), false, false, "other"},
+		"the text of a TLS handshake timeout":                {errors.New("net/http: TLS handshake timeout"), false, false, "other"},
 		"an EOF":                                             {io.EOF, false, false, "other"},
 		"an unexpected EOF":                                  {broken("unexpected EOF"), false, false, "other"},
 		"an idle connection closed by the server":            {errors.New("http: server closed idle connection"), false, false, "other"},
@@ -80,7 +80,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a status line that breaks off before the code":      {broken(`malformed HTTP response "HTTP/1.1"`), false, false, "other"},
 		"a status code that is not a number":                 {broken(`malformed HTTP status code "abc"`), false, true, "other"},
 		"a status code that breaks off":                      {broken(`malformed HTTP status code "20"`), false, false, "other"},
-		"an unknown version":                                 {broken(`malformed HTTP version "HTTP/x"`), false, true, "other"},
+		"a malformed HTTP version":                           {broken(`malformed HTTP version "HTTP/x"`), false, true, "other"},
 		"a header line without a colon":                      {broken(`malformed MIME header: missing colon: "no colon here"`), false, true, "other"},
 		"a header line without a colon, before Go 1.26":      {broken("malformed MIME header line: no colon here"), false, true, "other"},
 		"a header line that breaks off":                      {broken(`malformed MIME header: missing colon: "Content-Le"`), false, false, "other"},
@@ -98,7 +98,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 	}
 }
 
-func TestTheContextShowsWhyTheCallerStoppedWaiting(t *testing.T) {
+func TestATimeoutIsDistinguishedFromACancellation(t *testing.T) {
 	cause := errors.New("the caller's own")
 	canceled, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
@@ -119,7 +119,7 @@ func TestTheContextShowsWhyTheCallerStoppedWaiting(t *testing.T) {
 	}
 }
 
-// broken returns an error that net/http returns if it cannot read a response.
+// broken returns an error like net/http's for an HTTP/1.x response that cannot be read.
 func broken(text string) error {
 	return fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", errors.New(text))
 }

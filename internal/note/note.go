@@ -9,8 +9,8 @@ import (
 	"net/url"
 )
 
-// A note is a value together with the response that it belongs to. Responses to other
-// requests under the same context do not share the note.
+// A note is a value together with the response that it belongs to. Another response does
+// not share the note, even if its Request has the same context.
 type note struct {
 	resp  *http.Response
 	value any
@@ -24,8 +24,8 @@ func Put(resp *http.Response, v any) {
 	resp.Request = req.WithContext(context.WithValue(req.Context(), key{}, note{resp, v}))
 }
 
-// Request returns resp.Request. If that is nil, because some RoundTrippers do not set it,
-// Request returns an empty request.
+// Request returns resp.Request. If that is nil (some RoundTrippers do not set it), Request
+// returns a GET request with an empty URL.
 func Request(resp *http.Response) *http.Request {
 	if resp.Request != nil {
 		return resp.Request

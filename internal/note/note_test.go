@@ -20,12 +20,12 @@ func TestANoteBelongsToOneResponse(t *testing.T) {
 	resp := &http.Response{Request: req}
 	note.Put(resp, 7)
 	assert.Equal(t, 7, note.Get[int](resp))
-	assert.Empty(t, note.Get[string](resp), "Get must return the zero value if the note has another type")
+	assert.Empty(t, note.Get[string](resp), "Get must return the zero value if the stored value has another type")
 	assert.Equal(t, "kept", resp.Request.Context().Value(key{}))
 	assert.Equal(t, req.URL, resp.Request.URL)
 
 	another := &http.Response{Request: resp.Request}
-	assert.Zero(t, note.Get[int](another), "Get must not return the note of another response")
+	assert.Zero(t, note.Get[int](another), "Get must not return another response's value")
 	note.Put(resp, 8)
 	assert.Equal(t, 8, note.Get[int](resp))
 }

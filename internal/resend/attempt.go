@@ -30,9 +30,10 @@ func Next(req *http.Request) {
 	set(req.Context(), req, Of(req.Context()).Count+1)
 }
 
-// Start records that a go-retryablehttp client sends req now. If this is the first
-// attempt, req may be the caller's own request, so Start changes its context only if
-// needed: if the context has a deadline, or if an earlier call has sent the request.
+// Start must be called when a go-retryablehttp client is about to send req. It records the
+// time in the context of req. In the first attempt, req may be the caller's own request, so
+// Start leaves its context alone unless the context has a deadline or holds a count that is
+// not from a Transport above.
 func Start(req *http.Request, first bool) {
 	ctx := req.Context()
 	if !first {
@@ -68,7 +69,7 @@ func set(previous context.Context, req *http.Request, count int) {
 	*req = *req.WithContext(next)
 }
 
-// Fastest must be called when a response has just arrived. It records the time that the
+// Fastest must be called when a response has just arrived. It measures the time that the
 // response took, and returns the shortest time so far in the call of the go-retryablehttp
 // client, or 0 if the times are unknown. ctx is the context of the attempt.
 func Fastest(ctx context.Context) time.Duration {

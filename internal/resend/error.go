@@ -2,8 +2,8 @@ package resend
 
 import "errors"
 
-// An Error is the final error of a Transport that got no response in several attempts.
-// It tells a Transport above how many attempts there were.
+// An Error is the final error of a Transport that made several attempts and received no
+// response to the last. It tells a Transport above how many attempts there were.
 type Error struct {
 	Err      error
 	Attempts int
@@ -21,8 +21,8 @@ func (e *Error) Timeout() bool {
 	return ok && t.Timeout()
 }
 
-// Attempts returns how many attempts led to err (1 if err does not wrap an Error), and
-// err itself or, if err is an Error, the error in it.
+// Attempts returns how many attempts led to err (1 if err neither is nor wraps an
+// Error), and err itself or, if err is an Error, the error in it.
 func Attempts(err error) (int, error) {
 	var e *Error
 	if !errors.As(err, &e) {

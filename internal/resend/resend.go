@@ -12,7 +12,7 @@ type Resend struct {
 
 type key struct{}
 
-// Of returns the Resend in ctx, or the zero Resend for a first attempt.
+// Of returns the Resend in ctx, or the zero Resend if there is none (a first attempt).
 func Of(ctx context.Context) Resend {
 	r, _ := ctx.Value(key{}).(*Resend)
 	if r == nil {
@@ -21,7 +21,7 @@ func Of(ctx context.Context) Resend {
 	return *r
 }
 
-// A Context is the context of a retry.
+// A Context is a context that carries a Resend.
 type Context struct {
 	context.Context
 	Resend

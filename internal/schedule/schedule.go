@@ -1,6 +1,5 @@
-// Package schedule provides the default waits before retries, for services that do not
-// ask for a wait. Transport.decide, in the root package's retry.go, determines how long a
-// call waits.
+// Package schedule provides the default schedule of the waits before retries.
+// Transport.decide, in the root package's retry.go, determines how a call uses it.
 package schedule
 
 import (

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Life is the most that a signature's time and the gateway's clock may differ, according
-// to the API gateway's documentation (APIG.0301 and APIG.0303, "signature expired").
+// Life is the largest difference between a signature's time and the gateway's clock that
+// the API gateway's documentation allows (APIG.0301 and APIG.0303, "signature expired").
 const Life = 15 * time.Minute
 
 // Layout is the format of the time in the header X-Sdk-Date, in UTC.
@@ -32,8 +32,8 @@ func Time(h http.Header) (time.Time, bool) {
 }
 
 // Expires returns when a request's signature expires, by the signer's clock. It returns
-// the zero Time if there is no signature, or if life is negative, which means that
-// signatures do not expire. A life of 0 means [Life].
+// the zero Time if there is no signature with a valid date, or if life is negative, which
+// means that signatures do not expire. A life of 0 means [Life].
 func Expires(h http.Header, life time.Duration) time.Time {
 	signed, ok := Time(h)
 	switch {
@@ -45,8 +45,9 @@ func Expires(h http.Header, life time.Duration) time.Time {
 	return signed.Add(life)
 }
 
-// A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does.
-// SignsEachAttempt reports whether the Signer signs each attempt of a particular request.
+// A Signer is a RoundTripper that can sign attempts, as aksk.Transport does.
+// SignsEachAttempt reports whether the Signer keeps the signature of a request valid in
+// each attempt, provided that the request can be signed again (see [CanSign]).
 type Signer interface {
 	SignsEachAttempt(req *http.Request) bool
 }
@@ -58,7 +59,7 @@ func CanSign(req *http.Request) bool {
 }
 
 // Date returns the time in the header X-Sdk-Date, in seconds since 1970. It returns false
-// if the date is missing or invalid. Date is ten times as fast as time.Parse.
+// if the date is missing or invalid. Date is much faster than time.Parse.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {

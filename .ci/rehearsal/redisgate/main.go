@@ -1,5 +1,5 @@
-// A program that uses module redisgate. No Redis server is running: calls succeed without
-// one.
+// A program that uses module redisgate. No Redis server listens at its address: calls
+// succeed without one.
 package main
 
 import (

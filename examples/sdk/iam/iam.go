@@ -20,8 +20,8 @@ import (
 //
 // Its errors say which operation failed, and wrap the underlying error: a
 // *iamhttp.StatusError if the service returned a failure, a *iamhttp.NotSentError if the
-// Transport has a Gate that refused the request, and otherwise a connection, context or
-// decoding error.
+// Transport's Gate refused the first attempt, and otherwise, for example, a connection,
+// context or decoding error.
 type Client struct {
 	endpoint, token string
 	http            *http.Client

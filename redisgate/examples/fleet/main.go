@@ -46,10 +46,11 @@ should reach 50 accepted requests per second, in about equal shares, with an
 occasional throttled request. Without a gate, three processes get about as many
 throttled requests as accepted ones.
 
-If the Redis server cannot be reached, the process reports that and continues
-with a gate of its own.
+If the Redis server cannot be used, the process reports that and continues with
+a gate of its own.
 
-Exit status: 0 on success, 1 if something failed, 2 if the flags are wrong.
+Exit status: 0 on success, 1 if no request was accepted, 2 if the flags are
+wrong.
 `
 
 func main() {
@@ -138,7 +139,7 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			if err := client.Ping(ctx).Err(); err != nil {
-				fmt.Fprintf(stderr, "fleet: no Redis server: %v\n", err)
+				fmt.Fprintf(stderr, "fleet: cannot use the Redis server: %v\n", err)
 			}
 		})
 	}
@@ -187,8 +188,8 @@ func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
 	}
 }
 
-// call makes one request. If the request fails, for example because the service is not
-// running, call waits for 100 ms before it returns.
+// call makes one call. If the call fails, for example because the service is not running,
+// call waits for 100 ms, or until ctx ends, before it returns.
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -207,7 +208,8 @@ func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	c.accepted.Add(1)
 }
 
-// serve runs the service unless another process is already running it.
+// serve runs the service until ctx ends. While another process is running the service,
+// serve waits.
 func serve(ctx context.Context, addr string) {
 	for ctx.Err() == nil {
 		if l, err := net.Listen("tcp", addr); err == nil {

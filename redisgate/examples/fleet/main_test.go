@@ -27,7 +27,7 @@ func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 		l.Close()
 		code, stdout, stderr := play(t, append(flags, "-service", addr, "-for", "2900ms")...)
 		require.Zero(t, code, stderr)
-		assert.Equal(t, len(flags) == 2, strings.HasPrefix(stderr, "fleet: no Redis server: "), stderr)
+		assert.Equal(t, len(flags) == 2, strings.HasPrefix(stderr, "fleet: cannot use the Redis server: "), stderr)
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
 		require.GreaterOrEqual(t, len(lines), 2, stdout)
 		var accepted, throttled int
