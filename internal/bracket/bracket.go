@@ -489,8 +489,11 @@ func (c *Controller) Trip() time.Duration {
 // request, but do not begin a pause.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
-	if s.at > 0 {
+	switch {
+	case s.at > 0:
 		c.notices(max(seconds(now-s.at), leastNotice))
+	case !c.noticed:
+		c.notice = max(c.notice, seconds(now)) // a bound, as in New
 	}
 	if s.epoch == c.epoch {
 		c.flying--

@@ -96,7 +96,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	case c.explained:
 		c.silence = quiet
 	case !c.learned:
-		c.judgeFirst(quiet)
+		c.judgeFirst(now, quiet)
 	case passed == 0:
 		wanted += c.wanted
 		c.judgeFailedProbe(quiet)
@@ -129,10 +129,10 @@ func (c *Controller) least() float64 {
 // judgeFirst makes a first guess from what was accepted until the end of the first pause.
 // It is unknown how much of that the limit had saved up, so the guess uses the stretch
 // that looks fastest.
-func (c *Controller) judgeFirst(quiet float64) {
+func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 	c.learned = true
 	k, took := c.fastest(quiet)
-	if c.quick() { // the requests in flight were accepted
+	if c.settled(now) {
 		k = max(k, float64(c.total-c.marks[0].Accepted+int64(c.flight.flying)))
 	}
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)

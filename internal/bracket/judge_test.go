@@ -187,7 +187,7 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 			c := &Controller{Constants: constants, trip: 0.1, closed: 20 * sec}
 			c.marks, c.begin, c.total, c.ended = []Mark{{10 * sec, 0}}, 10*sec, 100, 20*sec
 			tt.set(c)
-			c.judgeFirst(2)
+			c.judgeFirst(sec, 2)
 			assert.True(t, c.learned)
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)

@@ -51,10 +51,15 @@ func (c *Controller) responding(now time.Duration) bool {
 	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip
 }
 
-// passed returns the number of requests of the epoch that count as accepted. It is called
-// when all of them were sent some time ago.
+// settled reports whether the requests in flight were accepted, because refusals are quick
+// and would have arrived by now.
+func (c *Controller) settled(now time.Duration) bool {
+	return c.quick() && seconds(now-c.last) >= c.delay() && c.responding(now)
+}
+
+// passed returns the number of requests of the epoch that count as accepted.
 func (c *Controller) passed(now time.Duration) int {
-	if c.quick() && c.responding(now) {
+	if c.settled(now) {
 		return c.accepted + max(c.flying, 0)
 	}
 	return c.accepted
