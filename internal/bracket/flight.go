@@ -126,7 +126,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	// most doubles in a round trip, so a limit on it would have refused no more requests
 	// than it accepted. Inner requests make n too large, so one late refusal is enough.
 	n := c.late + f.flying
-	slow := c.heard && seconds(now-c.last) < c.trip && (c.lateRefused > n || c.inner && c.lateRefused > 0)
+	slow := c.heard && (c.timed || c.trip <= c.OwnMost) && seconds(now-c.last) < c.trip && (c.lateRefused > n || c.inner && c.lateRefused > 0)
 	if !slow && f.flying >= 2 && f.flying >= n/2 {
 		c.setCap(now, n)
 		return
@@ -177,6 +177,11 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		}
 		c.dropCap() // a request beyond the cap was not refused in time
 		return now
+	}
+	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
+		if at := later(c.last, duration(max(c.delay(), c.StepSends/c.pace))); at > now {
+			return at
+		}
 	}
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0) || seconds(now-f.since) > f.hold*c.unit()) {
 		f.step = 1

@@ -48,13 +48,13 @@ func (c *Controller) delay() float64 {
 // false only if several requests are in flight, and no response to an accepted request
 // has arrived for more than two round trips of this epoch. Those in flight may be lost.
 func (c *Controller) responding(now time.Duration) bool {
-	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip
+	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip+2/c.pace
 }
 
 // settled reports whether the requests in flight were accepted, because refusals are quick
-// and would have arrived by now.
+// and would have arrived by now. If others got no response, these may get none either.
 func (c *Controller) settled(now time.Duration) bool {
-	return c.quick() && seconds(now-c.last) >= c.delay() && c.responding(now)
+	return c.quick() && c.unknown == 0 && seconds(now-c.last) >= c.delay() && c.responding(now)
 }
 
 // passed returns the number of requests of the epoch that count as accepted.

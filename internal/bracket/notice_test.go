@@ -83,3 +83,35 @@ func TestPaceIsNotRaisedWhileRequestsAreLost(t *testing.T) {
 		assert.Equal(t, heard, c.pace > 10, "a response arrived recently: %v", heard)
 	}
 }
+
+// Requests that are sent together overtake each other on the way. The service would refuse
+// one of those within the cap, which would then be dropped although it is right.
+func TestRequestBeyondACapIsNotSentTogetherWithThoseThatFillIt(t *testing.T) {
+	c := swift()
+	c.setCap(10*sec, 20)
+	c.flight.flying, c.flying = 19, 19
+	c.Sent(10*sec, 9)
+	require.Equal(t, 20, c.flight.flying)
+	assert.Equal(t, 10*sec+400*ms, c.Next(10*sec, 9), "four turns at a pace of 10 per second")
+	assert.Equal(t, 10*sec+400*ms, c.Next(10*sec+400*ms, 9))
+}
+
+// At a low pace, responses are rare, and requests that take very long are always in
+// flight beside the others.
+func TestResponsesMayBeAsFarApartAsRequests(t *testing.T) {
+	c := swift()
+	c.trip, c.notice, c.pace = 0.05, 0.005, 2
+	c.flying, c.heardOn = 3, 10*sec
+	assert.True(t, c.responding(11*sec))
+	assert.False(t, c.responding(12*sec))
+}
+
+func TestRequestsInFlightAreNotSettledIfOthersGotNoResponse(t *testing.T) {
+	c := swift()
+	c.heardOn = 10 * sec
+	lost := c.Sent(10*sec, 9)
+	c.Sent(10*sec, 9)
+	require.True(t, c.settled(11*sec))
+	c.Unknown(11*sec, lost)
+	assert.False(t, c.settled(11*sec))
+}
