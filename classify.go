@@ -46,7 +46,7 @@ const (
 	ErrHTTPVersionNotSupported      Code = http.StatusHTTPVersionNotSupported      // 505
 )
 
-// Error returns the number and the title of [Classify], such as "404 NotFound", or the
+// Error returns the number and the title that [Classify] gives for it, such as "404 NotFound", or the
 // number alone if there is no title.
 func (c Code) Error() string {
 	n := strconv.Itoa(int(c))
@@ -171,7 +171,7 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the 41 documented codes, including those that are not failures, in
+// Codes returns an iterator over the 41 documented codes, including those that are not failures, in
 // ascending order.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {

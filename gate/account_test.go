@@ -170,7 +170,7 @@ func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testin
 		g.Observe(plain, 0, accepted)
 		close(done)
 	}()
-	for range 1000 { // by the end, Observe almost certainly waits for the lock
+	for range 1000 { // by the end, Observe is almost certainly waiting for the lock
 		runtime.Gosched()
 	}
 	a.window.Store(20)
@@ -231,8 +231,8 @@ func TestHistoryKeepsFewerMarksForOlderRequests(t *testing.T) {
 	}
 }
 
-// every16th returns the marks with the given numbers, if one request was accepted per
-// millisecond.
+// every16th returns the marks with the given numbers, assuming that one request was
+// accepted per millisecond.
 func every16th(from, to int64) (marks []fleet1.Mark) {
 	for i := from; i <= to; i++ {
 		marks = append(marks, fleet1.Mark{At: time.Duration(16*i) * time.Millisecond, Accepted: 16 * i})
@@ -312,7 +312,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // after throttling, this request stays in flight; before throttling, the next free removes it
+						left += len(a.tickets) // after throttling, this request stays in flight; before throttling, the next call to free takes it out of flight
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -331,7 +331,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 }
 
 // Gates that receive the same Retry-After must not all resume at once. All gates here are
-// created and throttled at the same time, so that a random generator seeded with the clock
+// created and throttled at the same time, so that a random number generator seeded from the clock
 // would give them all the same jitter.
 func TestPauseGetsRandomJitterOfUpToFivePercentAndAtMostAQuarterSecond(t *testing.T) {
 	for asked, most := range map[time.Duration]time.Duration{

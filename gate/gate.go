@@ -46,12 +46,12 @@ type Gate interface {
 	Observe(r Request, t Ticket, o Outcome)
 }
 
-// A Request describes an HTTP request to a [Gate].
+// A Request is what a [Gate] is told about an HTTP request.
 type Request struct {
 	// Key names the account whose limit the request counts against. It is never empty.
 	Key string
 
-	// Resend is how often the request was sent before: 0 for the first attempt, 1 for the
+	// Resend is the number of times the request was sent before: 0 for the first attempt, 1 for the
 	// first retry.
 	Resend int
 

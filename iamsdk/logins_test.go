@@ -67,8 +67,8 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 // loginSteps lists the requests of logins that are not just a single POST. To log in to
 // an agency, the SDK sends a second POST, with the token that the first one returned.
 // With an access key, the SDK first looks up the domain, which may fail, and the catalog.
-// If the SDK was given a token, it looks up that token. While the SDKs are logging in
-// again, they send no token.
+// If the SDK was given a token, it looks up that token. An SDK that logs in again, and
+// not for the first time, sends no token with any of these requests.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},

@@ -116,7 +116,7 @@ func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between rounds, the leader resigns, and processes send signs of life
+		for range 3 { // between rounds, the leader resigns, and processes send heartbeats
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
@@ -155,7 +155,7 @@ func Test429PausesEveryProcess(t *testing.T) {
 	}
 }
 
-// The last process must read the server before New returns, which a busy machine does not
+// The last process must have read from the server before New returns, which a busy machine does not
 // guarantee, so this test and the next one need virtual time.
 func TestLongestPauseWins(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
@@ -384,7 +384,7 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// An account that is in use may not have been throttled for a long time. Even so, a
+// An account can be in use for a long time without being throttled. Even so, a
 // process that begins to use the account must know about it.
 func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
@@ -462,7 +462,7 @@ func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
 		}
 		start(gates[1:], 1, 1, "k", a).wait(t)
-		assert.True(t, gates[1].leads("k"), "gate 1 does not lead the account, so it must have gone alone")
+		assert.True(t, gates[1].leads("k"), "gate 1 does not lead the account, so it must be working on its own")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}

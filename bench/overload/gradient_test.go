@@ -12,12 +12,12 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A gradient limits the number of requests in flight. It follows the source of
-// Gradient2Limit in Netflix's concurrency-limits, with the defaults of that library. As
-// in the library's README, a WindowedLimit wraps the limit, and requests above the limit
-// block. Once a second, if at least ten responses arrived, a gradient compares their
-// average response time with a long-term average. If the service has become slower,
-// requests must be queuing there, so the limit shrinks.
+// A gradient limits the number of requests in flight. It follows a version of
+// Gradient2Limit in Netflix's concurrency-limits that has no rttTolerance, with the
+// defaults of that version. As in the library's README, a WindowedLimit wraps the limit,
+// and requests above the limit block. Once a second, if at least ten responses arrived, a
+// gradient compares their average response time with a long-term average. If the service
+// has become slower, requests must be queuing there, so the limit shrinks.
 //
 // Gradient2Limit ignores refusals and does not say when to retry a refused request, so the
 // pauses are our addition.
@@ -127,8 +127,8 @@ func (a *longAverage) add(v float64) float64 {
 	return a.value
 }
 
-// most returns how many requests a gate lets leave before the first response arrives. All
-// responses arrive once the duration after has passed.
+// most returns how many requests a gate admits before the first response arrives. All
+// responses arrive together, when that duration has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)

@@ -55,7 +55,7 @@ func lines(out io.Writer) display {
 	}
 }
 
-// activity describes what the task is doing and, if its pace is known, the pace and,
+// activity describes what the task is doing. If its pace is known, it adds the pace and,
 // while the task is working, the time left.
 func activity(s state, ended bool) string {
 	pace := ""
