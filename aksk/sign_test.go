@@ -282,6 +282,9 @@ func FuzzSign(f *testing.F) {
 // sendable reports whether an SDK could send a request, and net/http would send it
 // unchanged.
 func sendable(req *http.Request) bool {
+	if _, err := http.NewRequestWithContext(req.Context(), req.Method, "https://iam.example", http.NoBody); err != nil {
+		return false // the method is invalid
+	}
 	for k, values := range req.Header {
 		switch http.CanonicalHeaderKey(k) {
 		case "Content-Length", "Host", "Transfer-Encoding", "Trailer", "Connection":
