@@ -39,6 +39,11 @@ type (
 		http.RoundTripper
 		CloseIdleConnections()
 	}
+	// besideFunction may also send requests where nothing reveals it.
+	besideFunction struct {
+		Rt http.RoundTripper
+		do func(*http.Request) (*http.Response, error)
+	}
 	// logging passes each request on once.
 	logging struct{ Next http.RoundTripper }
 	// hiding also passes each request on once, but has no exported field.
@@ -67,6 +72,12 @@ func (r *inPointer) RoundTrip(req *http.Request) (*http.Response, error) { retur
 func (r *namedField) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resendAll(r.Rt, req)
 }
+func (r *besideFunction) RoundTrip(req *http.Request) (*http.Response, error) {
+	if r.do != nil {
+		return r.do(req)
+	}
+	return resendAll(r.Rt, req)
+}
 func (r *logging) RoundTrip(req *http.Request) (*http.Response, error) { return r.Next.RoundTrip(req) }
 func (r *logging) CloseIdleConnections()                               {}
 func (r hiding) RoundTrip(req *http.Request) (*http.Response, error)   { return r.next.RoundTrip(req) }
@@ -87,6 +98,7 @@ func TestAPOSTWithoutAResponseIsSentOnceIfAnExportedFieldHoldsTheNextRoundTrippe
 		"below a logging RoundTripper":       func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
 		"above a logging RoundTripper":       func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
 		"two RoundTrippers that resend":      func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
+		"a field beside a function":          func(rt http.RoundTripper) http.RoundTripper { return &besideFunction{Rt: rt} },
 		"below a Transport": func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: byValue{rt}, PassThrough: true}
 		},
@@ -298,7 +310,14 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		"in a function":            {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
 		"in a function of a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},
 		"in a client": {func(rt http.RoundTripper) http.RoundTripper {
-			return &indirect{settings: &settings{client: &http.Client{Transport: rt}}}
+			return &indirect{own: &settings{client: &http.Client{Transport: rt}}}
+		}, false},
+		"in an interface": {func(rt http.RoundTripper) http.RoundTripper {
+			return &indirect{own: &settings{doer: &http.Client{Transport: rt}}}
+		}, false},
+		"in an exported field of a hidden struct": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{own: &settings{Next: rt}} }, false},
+		"in a list": {func(rt http.RoundTripper) http.RoundTripper {
+			return &indirect{Hosts: map[string][]http.RoundTripper{"": {rt}}}
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -413,20 +432,31 @@ func TestTheSDKGetsResponsesEvenIfATransportBelowReturnsErrors(t *testing.T) {
 	}
 }
 
-// indirect is a RoundTripper that sends requests by a function or, without one, by a
-// client.
+// indirect is a RoundTripper that sends requests by the one of its fields that is set.
 type indirect struct {
-	do func(*http.Request) (*http.Response, error)
-	*settings
+	do    func(*http.Request) (*http.Response, error)
+	own   *settings
+	Hosts map[string][]http.RoundTripper
 }
 
-type settings struct{ client *http.Client }
-
-func (c *indirect) RoundTrip(req *http.Request) (*http.Response, error) {
-	if c.do != nil {
-		return c.do(req)
+type settings struct {
+	client *http.Client
+	doer   interface {
+		Do(req *http.Request) (*http.Response, error)
 	}
-	req = req.Clone(req.Context())
-	req.RequestURI = ""
-	return c.client.Do(req)
+	Next http.RoundTripper
+}
+
+func (r *indirect) RoundTrip(req *http.Request) (*http.Response, error) {
+	switch {
+	case r.do != nil:
+		return r.do(req)
+	case r.Hosts != nil:
+		return r.Hosts[""][0].RoundTrip(req)
+	case r.own.client != nil:
+		return r.own.client.Do(req)
+	case r.own.doer != nil:
+		return r.own.doer.Do(req)
+	}
+	return r.own.Next.RoundTrip(req)
 }

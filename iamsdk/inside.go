@@ -74,52 +74,66 @@ func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 	return false
 }
 
-// isOpaque reports whether rt looks as if it passes its requests to a RoundTripper that it
-// does not reveal: rt is a function, or a struct outside net/http with an unexported field
-// for a RoundTripper.
+// isOpaque reports whether rt may pass its requests to a RoundTripper that inside does not
+// find, judging by its type: rt is a function, or a struct outside net/http that can hold
+// a RoundTripper, a client or such a function elsewhere than in an exported field.
 func isOpaque(rt http.RoundTripper) bool {
 	t := reflect.TypeOf(rt)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return hides(t, 4)
-}
-
-// hides reports whether a value of type t may hold a RoundTripper, a client or a function
-// that inside does not find. It looks at no more than depth structs within each other.
-func hides(t reflect.Type, depth int) bool {
-	switch t.Kind() {
-	case reflect.Func:
-		return t.NumIn() == 1 && t.NumOut() == 2 && t.In(0) == reflect.TypeFor[*http.Request]() && t.Out(0) == reflect.TypeFor[*http.Response]()
-	case reflect.Struct:
-		// The unexported fields of net/http's types lead only to RoundTrippers of net/http.
-		if depth == 0 || t.PkgPath() == "net/http" {
-			return t == reflect.TypeFor[http.Client]()
-		}
-	default:
-		return false
+	if t.Kind() != reflect.Struct || t.PkgPath() == "net/http" {
+		return sends(t)
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		sends := f.Type.Implements(reflect.TypeFor[http.RoundTripper]())
-		if sends && f.IsExported() {
-			continue // inside finds it
-		}
-		held := f.Type
-		if held.Kind() == reflect.Pointer {
-			held = held.Elem()
-		}
-		if sends || hides(held, depth-1) {
+		if found := f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()); !found && holds(f.Type, 8) {
 			return true
 		}
 	}
 	return false
 }
 
+// holds reports whether a value of type t can hold something that sends requests. It
+// looks at no more than depth types within each other.
+func holds(t reflect.Type, depth int) bool {
+	if depth == 0 {
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Func:
+		return sends(t)
+	case reflect.Interface:
+		for i := range t.NumMethod() {
+			if sends(t.Method(i).Type) {
+				return true
+			}
+		}
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return holds(t.Elem(), depth-1)
+	case reflect.Struct:
+		if t.PkgPath() == "net/http" { // unexported fields in net/http lead only to RoundTrippers of net/http
+			return t == reflect.TypeFor[http.Client]()
+		}
+		for i := range t.NumField() {
+			if holds(t.Field(i).Type, depth-1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sends reports whether t is a function that takes a request and returns a response.
+func sends(t reflect.Type) bool {
+	return t.Kind() == reflect.Func && t.NumIn() == 1 && t.In(0) == reflect.TypeFor[*http.Request]() &&
+		t.NumOut() == 2 && t.Out(0) == reflect.TypeFor[*http.Response]()
+}
+
 // A loop is the Base of a Transport. If the RoundTripper below passes a request back to
 // the Transport, the loop returns an error, because the request would otherwise go around
 // forever.
-type loop struct{ below http.RoundTripper }
+type loop struct{ Below http.RoundTripper } // exported, so that slots finds it
 
 var errLoop = errors.New("iamsdk: the client's RoundTripper leads back to the Transport that was passed to Install; pass another Transport")
 
@@ -137,11 +151,11 @@ func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errLoop
 	}
-	return l.below.RoundTrip(req)
+	return l.Below.RoundTrip(req)
 }
 
 // CloseIdleConnections closes the idle connections of the RoundTripper below.
-func (l *loop) CloseIdleConnections() { closeIdle(l.below) }
+func (l *loop) CloseIdleConnections() { closeIdle(l.Below) }
 
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
-func (l *loop) WrappedRoundTripper() http.RoundTripper { return l.below }
+func (l *loop) WrappedRoundTripper() http.RoundTripper { return l.Below }
