@@ -120,6 +120,7 @@ func holds(t reflect.Type, depth int) bool {
 				return true
 			}
 		}
+	default: // numbers, strings and channels
 	}
 	return false
 }
