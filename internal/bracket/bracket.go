@@ -112,10 +112,10 @@ type Controller struct {
 	burst0  float64       // number of requests that the limit can save up, as an estimate
 	trip    float64       // round trip in seconds, smoothed
 	heard   bool          // whether trip is known, at least as an estimate
+	timed   bool          // whether trip was measured rather than estimated
 	notice  float64       // how long a refusal takes, in seconds, smoothed; before the first one that was timed, an upper bound, or 0 after Resume
 	noticed bool          // whether a refusal was timed
 	heardOn time.Duration // when the latest response to an accepted request arrived
-	timed   bool          // whether trip was measured rather than estimated
 
 	// silence is the length of the silence before the current epoch, in seconds. It
 	// includes the time of failed probes; quiet is the part after the last failed probe.

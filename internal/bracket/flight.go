@@ -179,6 +179,8 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		return now
 	}
 	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
+		// An extra request that is sent right after those that fill the cap may overtake
+		// one of them, which would then be refused although the cap is right.
 		if at := later(c.last, duration(max(c.delay(), c.StepSends/c.pace))); at > now {
 			return at
 		}

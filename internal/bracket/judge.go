@@ -101,7 +101,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		wanted += c.wanted
 		c.judgeFailedProbe(quiet)
 	default:
-		c.judgeEpoch(now, quiet, backlog)
+		c.judgeEpoch(now, passed, quiet, backlog)
 	}
 	c.wanted, c.measure = wanted, min(wanted, longestWindow)
 	if passed == 0 && c.probes > 1 {
@@ -181,9 +181,9 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 }
 
 // judgeEpoch finds out what caused a refusal.
-func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
+func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog float64) {
 	c.guessed = false
-	e := epoch{float64(c.passed(now)), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
+	e := epoch{float64(passed), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
@@ -197,7 +197,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 
 	blamed := false // whether the pace was blamed
 	switch burst := c.granted >= 2; {
-	case burst && c.sent-c.passed(now) <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
+	case burst && c.sent-passed <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
 	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
 		c.burst = max(1, c.burst/2) // requests that the burst uses are missing later in the window

@@ -375,7 +375,7 @@ func TestCauseOfARefusal(t *testing.T) {
 			c.burst, c.quiet, c.sumSent, c.sumTime, c.guessed = 10, 3, 100, 50, true
 			tt.set(c)
 			past, before := len(c.past), c.burst
-			c.judgeEpoch(15*sec, 4, 1e6)
+			c.judgeEpoch(15*sec, c.accepted, 4, 1e6)
 
 			shrinks := map[string]float64{pace: 1, burst: 0.7, both: 0.7, window: 0.5}
 			assert.InDelta(t, max(1, before*shrinks[tt.want]), c.burst, 1e-9)
@@ -412,7 +412,7 @@ func TestRateProvenByAnEpoch(t *testing.T) {
 			if c.sumTime == 0 {
 				c.sumSent, c.quiet = -1e9, 3
 			}
-			c.judgeEpoch(15*sec, 4, 0)
+			c.judgeEpoch(15*sec, c.accepted, 4, 0)
 			assert.InDelta(t, tt.want, c.proven[0], 1e-9)
 			assert.InDelta(t, tt.want, c.pace, 1e-9, "the pace should not be below the proven rate")
 			assert.False(t, c.past[0].steady)
@@ -449,7 +449,7 @@ func TestBestPaceAfterAnEpoch(t *testing.T) {
 				c.bestAt = tt.at
 				now = 30*time.Minute + 1
 			}
-			c.judgeEpoch(now, 4, 0)
+			c.judgeEpoch(now, c.accepted, 4, 0)
 			assert.InDeltaSlice(t, tt.want, []float64{c.best, c.cost, c.patience}, 1e-9)
 		})
 	}
@@ -458,7 +458,7 @@ func TestBestPaceAfterAnEpoch(t *testing.T) {
 func TestEpochWithAnUnknownOutcomeIsNotSteady(t *testing.T) {
 	c := justRefused()
 	c.begin, c.accepted, c.unknown = 2*sec, 19, 1
-	c.judgeEpoch(15*sec, 4, 0)
+	c.judgeEpoch(15*sec, c.accepted, 4, 0)
 	assert.False(t, c.past[0].steady)
 }
 

@@ -46,7 +46,9 @@ func (c *Controller) delay() float64 {
 
 // responding reports whether accepted requests seem to get their responses. It returns
 // false only if several requests are in flight, and no response to an accepted request
-// has arrived for more than two round trips of this epoch. Those in flight may be lost.
+// has arrived for more than two round trips and two turns of this epoch. Those in flight
+// may be lost. Without the turns, a few very slow requests would prevent any raise from a
+// low pace, at which responses are rare.
 func (c *Controller) responding(now time.Duration) bool {
 	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip+2/c.pace
 }
