@@ -31,7 +31,7 @@ func TestLimitIsFoundInAMinuteAlthoughResponsesTakeSecondsIfRefusalsDoNot(t *tes
 				ctx, cancel := context.WithCancel(t.Context())
 				var workers sync.WaitGroup
 				for range 1000 {
-					workers.Go(func() { work(ctx, g, b) })
+					workers.Go(func() { work(ctx, g, b, b.trip) })
 				}
 				time.Sleep(time.Minute)
 				b.mu.Lock()
@@ -43,21 +43,5 @@ func TestLimitIsFoundInAMinuteAlthoughResponsesTakeSecondsIfRefusalsDoNot(t *tes
 				assert.GreaterOrEqual(t, share, 0.5)
 			})
 		})
-	}
-}
-
-// work makes calls to b, one after the other, until ctx ends.
-func work(ctx context.Context, g gate.Gate, b *slowBucket) {
-	for resend := 0; ; resend++ {
-		r := gate.Request{Key: "k", Resend: resend}
-		ticket, err := g.Wait(ctx, r)
-		if err != nil {
-			return
-		}
-		o := b.serve(b.trip)
-		g.Observe(r, ticket, o)
-		if o.Result == gate.Accepted {
-			resend = -1
-		}
 	}
 }
