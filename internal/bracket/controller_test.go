@@ -251,6 +251,12 @@ func TestInTheFirstPauseAllAcceptedRequestsCountAsLate(t *testing.T) {
 	assert.Len(t, c.marks, 4, "each late request should add a mark")
 }
 
+func TestRoundTripIsNotNegativeIfTheFirstRefusalWasBeforeTheOrigin(t *testing.T) {
+	c := New(-5*sec, []Mark{{-10 * sec, 0}, {-5 * sec, 50}}, 20, sec)
+	assert.Zero(t, c.trip)
+	assert.Positive(t, c.notice)
+}
+
 func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
 	for name, tt := range map[string]struct {
 		marks  []Mark
@@ -279,24 +285,25 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		ahead int
 		want  time.Duration
 	}{
-		"open bracket: four times the pace":                    {func(*Controller) {}, 80, 102 * sec},
-		"open bracket: at least the best pace":                 {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
-		"closed bracket: one and a half times the pace":        {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
-		"closed bracket: at least the best pace":               {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
-		"the bracket is open until an epoch has proven a pace": {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
-		"part of the requests ahead can be sent as a burst":    {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
-		"with a cap: twice the cap per round trip":             {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
-		"with a cap: at least twice the pace":                  {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
-		"all requests ahead can be sent as a burst":            {func(c *Controller) { c.credit = 81 }, 80, 0},
-		"guessed pace: now, because nothing is certain":        {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
-		"during a pause: counted from its end":                 {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
-		"during a pause: the burst is sent at its end":         {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"the next turn has not come yet":                       {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
-		"a probe may be sent before the next turn":             {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
-		"stated window: the end of the pause":                  {windowed(110 * sec), 79, 110 * sec},
-		"stated window: the next one if this one is full":      {windowed(0), 80, 90*sec + 60*sec},
-		"stated window: a later one":                           {windowed(0), 200, 90*sec + 120*sec},
-		"stated window: the second one after the pause":        {windowed(110 * sec), 80, 110*sec + 60*sec},
+		"open bracket: four times the pace":                           {func(*Controller) {}, 80, 102 * sec},
+		"open bracket: at least the best pace":                        {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"closed bracket: one and a half times the pace":               {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"closed bracket: at least the best pace":                      {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"the bracket is open until an epoch has proven a pace":        {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"part of the requests ahead can be sent as a burst":           {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"with a cap: twice the cap per round trip":                    {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"with a cap: at least twice the pace":                         {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
+		"all requests ahead can be sent as a burst":                   {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"guessed pace: now, because nothing is certain":               {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"during a pause: counted from its end":                        {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"during a pause: the burst is sent at its end":                {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"the next turn has not come yet":                              {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
+		"a probe may be sent before the next turn":                    {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
+		"stated window: the end of the pause":                         {windowed(110 * sec), 79, 110 * sec},
+		"stated window: the next one if this one is full":             {windowed(0), 80, 90*sec + 60*sec},
+		"stated window: a later one":                                  {windowed(0), 200, 90*sec + 120*sec},
+		"stated window: the second one after the pause":               {windowed(110 * sec), 80, 110*sec + 60*sec},
+		"stated window, after a failed probe: not counted in windows": {func(c *Controller) { windowed(0)(c); c.probes = 2 }, 80, 100 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()

@@ -492,6 +492,23 @@ func TestNoCapIsSetIfMostLateRequestsAreRefusedAndRoundTripsAreLongerThanThePaus
 	}
 }
 
+// The estimate counts the times in which few requests were in flight too, so after a long
+// quiet time it is far too high.
+func TestAnEstimatedRoundTripLongerThanTheLongestPauseDoesNotPreventACap(t *testing.T) {
+	for _, timed := range []bool{false, true} {
+		c := paced()
+		c.trip, c.timed = 90, timed
+		c.flight.flying, c.flying = 50, 50
+		s := c.Sent(10*sec, 9)
+		require.True(t, c.Refused(10*sec, s, sec))
+		for range 30 {
+			c.Refused(10*sec, Send{epoch: s.epoch}, 0)
+		}
+		c.Next(12*sec, 9)
+		assert.Equal(t, timed, c.flight.cap == 0, "the round trip was measured: %v", timed)
+	}
+}
+
 // If refusals of inner requests did not count, a cap that is really a rate limit could
 // be kept forever.
 func TestCapIsDroppedAfterTwoRefusalsOfInnerRequests(t *testing.T) {

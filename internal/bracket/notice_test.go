@@ -2,6 +2,7 @@ package bracket
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,4 +115,102 @@ func TestRequestsInFlightAreNotSettledIfOthersGotNoResponse(t *testing.T) {
 	require.True(t, c.settled(11*sec))
 	c.Unknown(11*sec, lost)
 	assert.False(t, c.settled(11*sec))
+}
+
+// If refusals are quick, the round trip of four seconds decides nothing that depends only
+// on whether requests are refused.
+func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
+	t.Run("step", func(t *testing.T) {
+		c := swift()
+		c.measure, c.pace = 0.01, 1000
+		assert.InDelta(t, 1.25*0.02, c.step(), 1e-9)
+		c.best, c.cost = 2000, 0.01
+		assert.InDelta(t, 1.25*0.02, c.step(), 1e-9, "below the best pace")
+	})
+	t.Run("unit", func(t *testing.T) {
+		c := swift()
+		c.measure = 0.5
+		assert.InDelta(t, 1, c.unit(), 1e-9)
+	})
+	t.Run("a pause that the controller chooses", func(t *testing.T) {
+		for _, timed := range []bool{true, false} {
+			c := swift()
+			c.timed = timed
+			require.True(t, c.Refused(10*sec, c.Sent(10*sec, 9), 0))
+			assert.Equal(t, 10*sec+250*ms, c.Paused(), "timed: %v", timed)
+		}
+	})
+	t.Run("silence", func(t *testing.T) {
+		c := swift()
+		require.True(t, c.Refused(10*sec, c.Sent(10*sec, 9), sec))
+		c.judge(11*sec, 9)
+		assert.InDelta(t, 1, c.quiet, 1e-9)
+		assert.InDelta(t, 1, c.wanted, 1e-9)
+	})
+	t.Run("first guess", func(t *testing.T) {
+		c := &Controller{Constants: constants, trip: 4, heard: true, notice: 0.01, noticed: true, closed: 20 * sec}
+		c.marks, c.begin, c.total, c.ended = []Mark{{20 * sec, 0}}, 20*sec, 10, 20*sec
+		c.judgeFirst(21*sec, 1)
+		assert.InDelta(t, 4*10, c.pace, 1e-9, "four times the rate, and not twice")
+	})
+	t.Run("proof of a raised pace", func(t *testing.T) {
+		c := swift()
+		c.heardOn, c.pace, c.burst0 = 100*sec, 20, 9
+		c.probe = probe{base: 10, began: 10, over: 1}
+		c.latest.at = 100*sec - 1100*ms // proven after (9+1)/(20-10) s, and 1.25 times the delay
+		c.measure = 0.1
+		c.raise(100*sec, 1e3)
+		assert.InDelta(t, 20, c.base, 1e-9)
+	})
+	t.Run("next step back to the best pace", func(t *testing.T) {
+		c := swift()
+		c.heardOn, c.pace, c.burst0, c.best, c.cost = 100*sec, 11, 1e6, 100, 0.1
+		c.probe = probe{base: 10, began: 10, over: 0.1, returning: true}
+		c.latest.at, c.measure = 98*sec, 0.1 // two units of one second
+		c.raise(100*sec, 1e3)
+		assert.Greater(t, c.pace, 11.0)
+	})
+	t.Run("patience before the way back to the best pace", func(t *testing.T) {
+		c := swift()
+		c.heardOn, c.best, c.cost, c.busy, c.measure = 100*sec, 100, 0.1, 1, 0.1
+		c.raise(100*sec, 1e3)
+		assert.True(t, c.returning)
+	})
+}
+
+func TestRefusalsWhoseSendTimeIsUnknownRaiseTheBoundOfTheTimeThatTheyTake(t *testing.T) {
+	c := New(100*ms, []Mark{{}}, 9, sec)
+	c.Refused(300*ms, Send{}, sec)
+	assert.InDelta(t, 0.3, c.notice, 1e-9)
+	c.notices(0.01)
+	c.Refused(900*ms, Send{}, sec)
+	assert.InDelta(t, 0.01, c.notice, 1e-9, "no bound is needed once a refusal was timed")
+}
+
+func TestFirstGuessCountsRequestsInFlightOnlyAfterTheTimeThatRefusalsTake(t *testing.T) {
+	for _, after := range []time.Duration{10 * ms, 20 * ms} {
+		c := &Controller{Constants: constants, notice: 0.01, noticed: true, closed: 20 * sec}
+		c.last, c.flight.flying = 20*sec, 19
+		c.marks, c.begin, c.total, c.ended = []Mark{{20 * sec, 0}}, 20*sec, 1, 20*sec
+		c.judgeFirst(20*sec+after, 1)
+		assert.Equal(t, after == 20*ms, c.burst0 > 10, "after %v", after)
+	}
+}
+
+func TestAcceptedRequestsInFlightEndASeriesOfProbes(t *testing.T) {
+	c := swift()
+	c.heardOn = 9 * sec
+	c.probes = 3
+	c.Sent(10*sec, 9)
+	s := c.Sent(10*sec, 9)
+	require.True(t, c.Refused(10*sec+10*ms, s, 0))
+	require.Equal(t, 4, c.Probes(), "it is too early to know about the other request")
+	c.Next(c.Paused(), 9)
+	assert.Equal(t, 1, c.Probes())
+}
+
+func TestRefusalThatTakesLongerCountsAtOnce(t *testing.T) {
+	c := swift()
+	c.notices(0.018)
+	assert.InDelta(t, 0.018, c.notice, 1e-9)
 }
