@@ -153,13 +153,15 @@ func incoming(r *http.Request, body []byte) *http.Request {
 // for the client.
 type exchange struct {
 	req    *http.Request
-	header http.Header // the header that the handler changes
+	header http.Header    // the header that the handler changes
+	resp   *http.Response // the client's response; nil until there is one
 	cancel context.CancelFunc
 	begun  chan struct{} // closed when the header has been sent, or can no longer be sent
 
 	mu       sync.Mutex
 	changed  sync.Cond // wakes a Read that is waiting for data
 	status   int
+	head     http.Header // header when the status was set
 	declared int64       // the handler's Content-Length; -1: none
 	sent     http.Header // the header as it was sent; nil until then
 	trailer  http.Header // the response's Trailer, whose values are set when the body has been read
@@ -203,8 +205,14 @@ func (x *exchange) WriteHeader(status int) {
 	if x.status != 0 || status < 200 && status != http.StatusSwitchingProtocols {
 		return
 	}
-	x.status = status
-	if n, err := strconv.ParseInt(x.header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+	x.decide(status)
+}
+
+// decide sets the status, and makes the header final: what the handler changes later does
+// not reach the client.
+func (x *exchange) decide(status int) {
+	x.status, x.head = status, x.header.Clone()
+	if n, err := strconv.ParseInt(x.head.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		x.declared = n
 	}
 }
@@ -249,11 +257,11 @@ func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return
 	}
-	x.sent = asReceived(x.header)
+	x.sent = asReceived(x.head)
 	head := x.req.Method == http.MethodHead
 	_, encoded := x.sent["Transfer-Encoding"]
 	_, invalid := x.sent["Content-Length"]
-	x.trailer = declaredTrailer(x.header)
+	x.trailer = declaredTrailer(x.head)
 	switch {
 	case x.bodiless():
 		length = 0
@@ -275,10 +283,10 @@ func (x *exchange) begin(length int64) {
 	if !head && length < 0 {
 		x.sent.Del("Trailer")
 	}
-	if _, set := x.header["Content-Type"]; !set && !encoded && x.data.Len() > 0 && x.sent.Get("Content-Encoding") == "" {
+	if _, set := x.head["Content-Type"]; !set && !encoded && x.data.Len() > 0 && x.sent.Get("Content-Encoding") == "" {
 		x.sent.Set("Content-Type", http.DetectContentType(x.data.Bytes()))
 	}
-	if _, set := x.header["Date"]; !set {
+	if _, set := x.head["Date"]; !set {
 		x.sent.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	close(x.begun)
@@ -332,7 +340,9 @@ func (x *exchange) finish(ended error) {
 	defer x.mu.Unlock()
 	switch {
 	case ended == io.EOF:
-		x.status = cmp.Or(x.status, http.StatusOK)
+		if x.status == 0 {
+			x.decide(http.StatusOK)
+		}
 		x.begin(x.written)
 		if x.length > x.written && x.req.Method != http.MethodHead {
 			ended = io.ErrUnexpectedEOF // the server has sent less than it announced, so it closes the connection
@@ -376,7 +386,7 @@ func (x *exchange) response() (*http.Response, error) {
 		resp.Body = http.NoBody
 		return resp, nil
 	}
-	resp.Trailer = x.trailer
+	resp.Trailer, x.resp = x.trailer, resp
 	if x.length < 0 {
 		resp.TransferEncoding = []string{"chunked"}
 	}
@@ -447,8 +457,21 @@ func (x *exchange) wake() {
 	x.changed.Broadcast()
 }
 
-// endTrailer sets the values of the response's Trailer.
+// endTrailer sets the values of the response's Trailer. Fields with http.TrailerPrefix may
+// have been added since the header was sent.
 func (x *exchange) endTrailer() {
+	if x.length >= 0 { // a trailer needs chunked encoding
+		return
+	}
+	for name := range declaredTrailer(x.header) {
+		if _, declared := x.trailer[name]; !declared && x.header[http.TrailerPrefix+name] != nil {
+			if x.trailer == nil {
+				x.trailer = http.Header{}
+				x.resp.Trailer = x.trailer
+			}
+			x.trailer[name] = nil
+		}
+	}
 	for name := range x.trailer {
 		for _, key := range [...]string{name, http.TrailerPrefix + name} {
 			if values := asReceived(http.Header{"X": x.header[key]})["X"]; len(values) > 0 {

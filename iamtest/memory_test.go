@@ -103,6 +103,65 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 	}
 }
 
+func TestHeaderFieldsThatAHandlerSetsLateAreIgnoredAsOverASocket(t *testing.T) {
+	body := func(w http.ResponseWriter) { _, _ = io.WriteString(w, "hello") }
+	for name, handle := range map[string]http.HandlerFunc{
+		"after WriteHeader": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			w.Header().Set("X-A", "1")
+			w.Header().Set("Content-Type", "text/css")
+			body(w)
+		},
+		"after Write": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-A", "1")
+			body(w)
+			w.Header().Set("X-A", "2")
+			w.Header().Del("X-B")
+			w.Header().Set("Content-Length", "3")
+		},
+		"after Flush": func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			w.Header().Set("X-A", "1")
+			body(w)
+		},
+		"deleted after WriteHeader": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-A", "1")
+			w.WriteHeader(404)
+			w.Header().Del("X-A")
+		},
+		"a trailer, declared in time": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Trailer", "X-A")
+			w.WriteHeader(404)
+			body(w)
+			w.Header().Set("X-A", "1")
+		},
+		"a trailer, declared late": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			w.Header().Set("Trailer", "X-A")
+			body(w)
+			w.Header().Set("X-A", "1")
+		},
+		"a trailer that is not declared": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			body(w)
+			_ = http.NewResponseController(w).Flush()
+			w.Header().Set(http.TrailerPrefix+"X-A", "1")
+		},
+		"neither a status nor a body": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", "1") },
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			t.Run(name+" "+method, func(t *testing.T) {
+				socket := httptest.NewServer(handle)
+				defer socket.Close()
+				client := new(http.Transport)
+				defer client.CloseIdleConnections()
+				want := seen(t, client, method, socket.URL, http.Header{})
+				assert.Equal(t, want, seen(t, &iamtest.Server{Handler: handle}, method, "http://iam.example/", http.Header{}))
+			})
+		}
+	}
+}
+
 func TestAnInvalidContentLengthIsIgnored(t *testing.T) {
 	for _, length := range []string{"abc", "-1", "1e3"} {
 		var s iamtest.Server
