@@ -141,7 +141,6 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	root, err := filepath.Abs(".")
 	require.NoError(t, err)
 	parent := t.TempDir()
-	require.NoError(t, os.Symlink(root, filepath.Join(parent, "iamhttp"))) // "next to the clone"
 	dir := filepath.Join(parent, "try")
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	steps, setups := map[string]string{}, map[string][]string{}
@@ -168,7 +167,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		words := strings.Fields(command)
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off")
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod -ldflags=-w", "GOPROXY=off", "GOSUMDB=off")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
@@ -178,7 +177,9 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	}
 	assert.Equal(t, setups["docs/tutorial.md"], setups["README.md"])
 	for _, command := range append(setups["README.md"], "go vet ./...", "go test ./...") {
-		run(command)
+		// The tutorial's directory is next to the clone. This one is not: through a link, the go
+		// command would compile the module once more.
+		run(strings.ReplaceAll(command, "=../iamhttp", "="+root))
 	}
 
 	// The tutorial shows the programs' output, but with other times, waits and ports.

@@ -29,9 +29,25 @@ const (
 // request, the same call site in a Transport's RoundTrip appears twice. The check takes a
 // microsecond or two and is made only on the slow path of Wait.
 func inner() bool {
-	const near = 64 // maximum number of frames between Wait and its Transport, including those of wrapping gates
+	var stack [64]uintptr // more would make the stack of most goroutines grow
+	if n := runtime.Callers(4, stack[:]); n < len(stack) {
+		return nested(stack[:n])
+	}
+	return innerDeep()
+}
+
+// innerDeep is inner for deep stacks.
+//
+//go:noinline
+func innerDeep() bool {
 	var stack [512]uintptr
-	pcs := stack[:runtime.Callers(4, stack[:])]
+	return nested(stack[:runtime.Callers(5, stack[:])])
+}
+
+// nested reports whether the same call site in a RoundTrip appears twice in pcs, and an
+// http.Client's method in between.
+func nested(pcs []uintptr) bool {
+	const near = 64 // maximum number of frames between Wait and its Transport, including those of wrapping gates
 	for i, pc := range pcs[:min(near, len(pcs))] {
 		again := slices.Index(pcs[i+1:], pc)
 		if again < 0 || !strings.HasSuffix(name(pc), roundTrip) {
