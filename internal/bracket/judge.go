@@ -104,7 +104,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.judgeEpoch(now, passed, quiet, backlog)
 	}
 	c.wanted, c.measure = wanted, min(wanted, longestWindow)
-	if passed == 0 && c.probes > 1 {
+	if c.probes > 1 {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
 	c.base, c.returning = 0, false
