@@ -352,6 +352,7 @@ func TestTimeAtWhichTheNextRequestIsSent(t *testing.T) {
 		"paced if less than one request is saved up":                         {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
 		"after a failed probe: the next probe at once":                       {func(c *Controller) { c.probes = 2 }, 20 * sec},
 		"a probe is in flight: after four round trips":                       {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
+		"a probe is in flight: after 15 s if four round trips are longer":    {func(c *Controller) { c.probes, c.flying, c.trip = 2, 1, 5 }, 19*sec + 15*sec},
 		"a request was accepted after a failed probe: paced":                 {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
 		"paced after a single refusal":                                       {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
 		"during a pause: not before its end":                                 {func(c *Controller) { c.probes, c.pause = 2, 21*sec }, 21 * sec},

@@ -212,6 +212,15 @@ func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
+// As many requests as a wrong cap allowed were accepted at once, so they were a burst.
+func TestRequestsWithinAWrongCapHadBeenSavedUp(t *testing.T) {
+	for sure, want := range map[bool]float64{false: 20, true: 5.9} {
+		c := capped(sure, 20)
+		c.dropCap()
+		assert.InDelta(t, want, c.burst0, 1e-9, "a request beyond the cap was refused: %v", sure)
+	}
+}
+
 func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 	c := capped(true, 20)
 	for _, want := range []float64{20, 40, 40} {

@@ -345,6 +345,20 @@ func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 	}
 }
 
+// The refused pace of 16 per second is the highest possible rate, and 5.9 requests were
+// known to be saved up.
+func TestRequestsAcceptedBeyondTheHighestPossibleRateHadBeenSavedUp(t *testing.T) {
+	for accepted, want := range map[float64]float64{
+		165: 5.9,  // 5 beyond 16/s for 10 s
+		170: 10,   // 10 beyond that rate
+		200: 11.8, // 40 beyond that rate, but the estimate at most doubles
+	} {
+		c := justRefused()
+		c.judgePace(epoch{accepted: accepted, took: 10, silence: 1}, 4, 0)
+		assert.InDelta(t, want, c.burst0, 1e-9, "%v accepted", accepted)
+	}
+}
+
 func TestCauseOfARefusal(t *testing.T) {
 	const pace, burst, both, window = "the pace", "the burst", "both", "a window"
 	for name, tt := range map[string]struct {
@@ -390,6 +404,30 @@ func TestCauseOfARefusal(t *testing.T) {
 			assert.Len(t, c.past, past+1)
 			assert.Equal(t, epoch{accepted: 20, took: 10, silence: 1, pace: 16, steady: true}, c.past[past])
 			assert.InDelta(t, 89./48, c.proven[len(c.proven)-1], 1e-9)
+		})
+	}
+}
+
+func TestRequestsInFlightThatCountAsAcceptedDoNotCountAsRefused(t *testing.T) {
+	c := justRefused()
+	c.begin, c.burst, c.granted, c.sent, c.refused.credit = 2*sec, 10, 10, 31, true
+	c.judgeEpoch(15*sec, 30, 4, 1e6) // no response has arrived
+	assert.Equal(t, 16.0, c.hi, "only the burst should be blamed, because one request of 31 was refused")
+	assert.InDelta(t, 7, c.burst, 1e-9)
+}
+
+func TestBestPaceIsTriedAgainAfterRareRefusalsOnlyIfThePaceIsBlamed(t *testing.T) {
+	for blamed, set := range map[string]func(*Controller){
+		"the pace":  func(*Controller) {},
+		"the burst": func(c *Controller) { c.granted, c.refused.credit = 10, true },
+	} {
+		t.Run(blamed, func(t *testing.T) {
+			c := justRefused()
+			c.begin, c.accepted, c.sent, c.best = 2*sec, 100, 101, 50
+			c.chance = chance{lowered: leastPatient - 1, low: average{epochs: 3, accepted: 300, seconds: 60}}
+			set(c)
+			c.judgeEpoch(15*sec, c.accepted, 4, 1e6)
+			assert.Equal(t, blamed == "the pace", c.pace == 50)
 		})
 	}
 }
