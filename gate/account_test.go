@@ -456,6 +456,13 @@ func TestStatsDoNotCountCallersThatWaitForTheLockAsInFlight(t *testing.T) {
 	assert.Equal(t, 1, s.Flying)
 }
 
+func TestHistoryDoesNotCountCallersThatWaitForTheLockAsInFlight(t *testing.T) {
+	a := new(Adaptive).account("k")
+	a.flying.Store(3)
+	a.entering.Store(2)
+	assert.Equal(t, 1, a.history().Flying)
+}
+
 func TestStatsShowNoStatedLimitThatTheControllerIgnores(t *testing.T) {
 	a := new(Adaptive).account("k")
 	a.adopt(fleet1.History{Now: a.now(), Marks: []fleet1.Mark{{}}, Flying: 1}.Close(time.Second))

@@ -131,6 +131,18 @@ func TestControllerTreatsTheWaitForTheStatedEndAsAPause(t *testing.T) {
 	})
 }
 
+func TestWaitForTheStatedEndIsAPauseEvenIfAnInnerRequestIsSentNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: 40 * time.Second}})
+		time.Sleep(time.Minute)
+		a := g.account("k")
+		w, err := a.enqueue(t.Context(), plain, true)
+		require.NoError(t, err)
+		require.NoError(t, <-w.ready)
+		assert.InDelta(t, 40, a.pacer.Silence().Seconds(), 0.5)
+	})
+}
+
 func TestStatsShowTheStatedLimitOnlyWhileItIsBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: -1}

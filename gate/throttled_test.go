@@ -115,6 +115,55 @@ func TestLateRequestThatHasWaitedIsSentLessOftenThanAFreshOne(t *testing.T) {
 	}
 }
 
+// farAway returns an account whose next turn comes 10 s after now.
+func farAway(now time.Duration) *account {
+	a := throttledAt(new(Adaptive), 0.1)
+	a.pacer.Next(now, 0)
+	a.pacer.Idle(now)
+	a.pacer.Sent(now, 0)
+	a.sentAt = now
+	return a
+}
+
+// Otherwise, the caller would keep the turn from those that arrive later and have more
+// time.
+func TestCallerIsRefusedIfTheNextTurnIsFarAwayAndLeavesLittleTime(t *testing.T) {
+	const s, ms, now = time.Second, time.Millisecond, time.Minute
+	for name, tt := range map[string]struct {
+		answered, deadline, pause time.Duration // deadline and pause count from now
+		late                      bool
+	}{
+		"less than three times as long as a response takes":             {2400 * ms, 17199 * ms, 0, true},
+		"three times as long as a response takes":                       {2400 * ms, 17200 * ms, 0, false},
+		"less than half of the time until the deadline":                 {6 * s, 19999 * ms, 0, true},
+		"half of the time until the deadline":                           {6 * s, 20 * s, 0, false},
+		"less time than a response takes":                               {12 * s, 21999 * ms, 0, true},
+		"just the time that a response takes":                           {12 * s, 22 * s, 0, false},
+		"little time, but the turn is far away only because of a pause": {2400 * ms, 11 * s, 10 * s, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := farAway(now)
+			a.pacer.Pause(now + tt.pause)
+			a.given = tt.answered * 5 / 6
+			earliest, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, 0)
+			assert.Equal(t, now+10*s, earliest)
+			assert.Equal(t, tt.late, late)
+		})
+	}
+}
+
+func TestLateRequestIsSentIfOnlyCallersForWhichTheTurnWasFarAwayWantedIt(t *testing.T) {
+	const now = time.Minute
+	a := farAway(now)
+	a.given = 2 * time.Second
+	_, late := a.late(&waiter{limited: true, deadline: now + 14*time.Second}, now, 0)
+	assert.True(t, late)
+	a.turned++ // as enqueue does
+	assert.True(t, a.tries(&waiter{since: now}, now))
+	a.turned++ // another caller, for another reason
+	assert.False(t, a.tries(&waiter{since: now}, now))
+}
+
 func TestNextArrivalIsNotRefusedBecauseOfWaitersThatHaveBecomeTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
