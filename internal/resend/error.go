@@ -2,11 +2,12 @@ package resend
 
 import "errors"
 
-// An Error is the final error of a Transport that made several attempts and received no
-// response to the last. It tells a Transport above how many attempts there were.
+// An Error is the final error of a Transport, together with what a Transport above has to
+// know about it.
 type Error struct {
 	Err      error
-	Attempts int
+	Attempts int    // the number of attempts that led to an error without a response; otherwise 1
+	Reported string // the URL of the request whose failure OnFailure has received; empty: it has not
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -21,15 +22,16 @@ func (e *Error) Timeout() bool {
 	return ok && t.Timeout()
 }
 
-// Attempts returns how many attempts led to err (1 if err neither is nor wraps an
-// Error), and err itself or, if err is an Error, the error in it.
-func Attempts(err error) (int, error) {
+// Below returns what a Transport below says about err. Err is err itself or, if err is an
+// Error, the error in it.
+func Below(err error) Error {
 	var e *Error
 	if !errors.As(err, &e) {
-		return 1, err
+		return Error{Err: err, Attempts: 1}
 	}
-	if err == error(e) {
-		err = e.Err
+	below := *e
+	if err != error(e) {
+		below.Err = err
 	}
-	return e.Attempts, err
+	return below
 }

@@ -11,21 +11,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-func TestTheAttemptsThatLedToAnErrorAreCounted(t *testing.T) {
-	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3}
+func TestAnErrorTellsATransportAboveItsAttemptsAndWhetherItWasReported(t *testing.T) {
+	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3, Reported: "https://iam.example/"}
 	assert.EqualError(t, err, os.ErrDeadlineExceeded.Error())
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.True(t, err.Timeout())
 	assert.False(t, (&resend.Error{Err: errors.New("reset")}).Timeout())
 
-	n, inner := resend.Attempts(err)
-	assert.Equal(t, 3, n)
-	assert.Equal(t, os.ErrDeadlineExceeded, inner)
+	assert.Equal(t, *err, resend.Below(err))
 	wrapped := fmt.Errorf("between: %w", err)
-	n, inner = resend.Attempts(wrapped)
-	assert.Equal(t, 3, n)
-	assert.Equal(t, wrapped, inner, "an error from a RoundTripper in between must be kept")
-	n, inner = resend.Attempts(os.ErrClosed)
-	assert.Equal(t, 1, n)
-	assert.Equal(t, os.ErrClosed, inner)
+	assert.Equal(t, resend.Error{Err: wrapped, Attempts: 3, Reported: "https://iam.example/"}, resend.Below(wrapped), "an error from a RoundTripper in between must be kept")
+	assert.Equal(t, resend.Error{Err: os.ErrClosed, Attempts: 1}, resend.Below(os.ErrClosed))
 }
