@@ -73,13 +73,12 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
 		}
-		v.err.Attempts = max(v.err.Attempts, attempts)
-		if err == nil {
-			v.err.Stop = StopAttempts // RetryMax is used up
-			return nil, v.err
-		}
-		if !errors.Is(err, v.err) { // the error is from PrepareRetry, or from a CheckRetry that wraps ours
-			err = fmt.Errorf("%w: %w", v.err, err)
+		final := v.giveUp(attempts, err == nil)
+		switch {
+		case err == nil, err == error(v.err):
+			return nil, final
+		case !errors.Is(err, final): // the error is from PrepareRetry, or from a CheckRetry that wraps ours
+			err = fmt.Errorf("%w: %w", final, err)
 		}
 		return nil, err
 	}
@@ -102,8 +101,25 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 // A verdict is CheckRetry's decision about a failing response. It is stored with the
 // response, where Backoff, ErrorHandler and a second CheckRetry find it.
 type verdict struct {
-	err     *StatusError // Stop is StopUnset if the request is to be sent again
-	retryAt time.Time
+	err      *StatusError // Stop is StopUnset if the request is to be sent again
+	retryAt  time.Time
+	recorder *Recorder // the Recorder that holds err; nil: none
+}
+
+// giveUp returns the final error, which also holds what only the client knows: the number
+// of attempts, and that RetryMax is used up. It does not change v.err, which the Recorder
+// may have handed out already.
+func (v *verdict) giveUp(attempts int, usedUp bool) *StatusError {
+	final := *v.err
+	final.Attempts = max(final.Attempts, attempts)
+	if usedUp {
+		final.Stop = StopAttempts
+	}
+	if final.Attempts == v.err.Attempts && final.Stop == v.err.Stop {
+		return v.err
+	}
+	v.recorder.record(Failure{Err: &final})
+	return &final
 }
 
 // judge applies the rules to a response. It closes the body of a failure and replaces the
@@ -131,7 +147,8 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	if stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
 		stop = StopNotRetryable
 	}
-	v := &verdict{err: f.final(stop)}
+	f.header = f.header.Clone() // hooks may change the response's header
+	v := &verdict{err: f.final(stop), recorder: optionsOf(f.req.Context()).recorder}
 	if stop == StopUnset && f.code == ErrTooManyRequests && !f.hasAsked {
 		wait = f.statedWait(wait, v.err.Body())
 	}

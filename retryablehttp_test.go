@@ -168,6 +168,63 @@ func TestRetryableClientRecordsItsFailures(t *testing.T) {
 	assert.False(t, ok, "a success must clear the Recorder")
 }
 
+// A program may have got the error from the Recorder in a hook, which runs before the client
+// gives up.
+func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		steps  []step
+		change func(*retryablehttp.Client)
+		same   bool // whether the recorded error is also the returned one
+	}{
+		"a failure that is not retried": {[]step{answer(404, "x")}, nil, true},
+		"RetryMax is used up":           {[]step{answer(429, "x")}, nil, false},
+		"PrepareRetry does not count":   {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry = nil }, false},
+		"PrepareRetry fails": {[]step{answer(429, "x")}, func(c *retryablehttp.Client) {
+			c.PrepareRetry = func(*http.Request) error { return errors.New("no signature") }
+		}, true},
+		"a CheckRetry that wraps ours, and PrepareRetry does not count": {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) {
+			c.PrepareRetry = nil
+			ours := c.CheckRetry
+			c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+				again, err := ours(ctx, resp, err)
+				if err != nil {
+					err = fmt.Errorf("checked: %w", err)
+				}
+				return again, err
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, rec := iamhttp.WithRecorder(t.Context())
+				base := script(tt.steps...)
+				c := retryable(&iamhttp.Transport{MaxAttempts: 3}, base)
+				if tt.change != nil {
+					tt.change(c)
+				}
+				var held *iamhttp.StatusError
+				var before iamhttp.StatusError
+				c.ResponseLogHook = func(_ retryablehttp.Logger, resp *http.Response) {
+					held, _ = rec.Last()
+					before = withoutContent(held)
+					resp.Header.Set("Server", "changed")
+				}
+				req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+				require.NoError(t, err)
+				_, err = c.Do(req)
+				assert.Equal(t, before, withoutContent(held))
+				assert.Empty(t, held.Header().Get("Server"))
+				e := statusError(t, err)
+				assert.Equal(t, tt.same, e == held)
+				assert.Equal(t, base.count(), e.Attempts)
+				last, ok := rec.Last()
+				require.True(t, ok)
+				assert.Same(t, e, last, "the Recorder must hold the final error")
+			})
+		})
+	}
+}
+
 func TestRetryableClientReportsACanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)

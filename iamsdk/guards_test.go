@@ -432,6 +432,23 @@ func TestTheSDKGetsResponsesEvenIfATransportBelowReturnsErrors(t *testing.T) {
 	}
 }
 
+func TestTheSDKGetsAResponseEvenIfItsRoundTripperIsBelowAnotherTransport(t *testing.T) {
+	var service iamtest.Server
+	service.On("/", iamtest.Keystone(404, "No such group."))
+	client := new(http.Client)
+	reported := 0
+	iamsdk.Install(client, &iamhttp.Transport{
+		Base:      &iamhttp.Transport{Base: &service},
+		OnFailure: func(context.Context, iamhttp.Failure) { reported++ },
+	}, iamsdk.ProviderOpenTelekomCloud())
+	client.Transport = &iamhttp.Transport{Base: client.Transport, PassThrough: true}
+	resp, err := client.Get(endpoint + "/groups")
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 404, resp.StatusCode)
+	assert.Equal(t, 1, reported)
+}
+
 // indirect is a RoundTripper that sends requests by the one of its fields that is set.
 type indirect struct {
 	do    func(*http.Request) (*http.Response, error)

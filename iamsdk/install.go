@@ -24,6 +24,7 @@ import (
 	"net/http"
 
 	"github.com/iamhttp/iamhttp"
+	nested "github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
@@ -162,7 +163,11 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 // down returned an error because it does not have PassThrough set, or the Transport
 // stopped waiting to retry a login because the account is locked.
 func answerIn(err error, req *http.Request) *iamhttp.StatusError {
-	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped StatusError may belong to another request
+	if err == nil {
+		return nil // the usual case
+	}
+	// Not errors.As, because a wrapped StatusError may belong to another request.
+	e, ok := nested.Below(err).Err.(*iamhttp.StatusError)
 	switch {
 	case !ok || e == nil || req.URL == nil:
 		return nil
