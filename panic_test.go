@@ -2,6 +2,7 @@ package iamhttp_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -44,6 +45,31 @@ func TestPanicInTheCallersCodeClosesTheResponseBody(t *testing.T) {
 		})
 	}
 }
+
+// A body that net/http inflates is read in another goroutine, where a panic would end the
+// process.
+func TestPanicInTheBodyOfAResponseReachesTheCaller(t *testing.T) {
+	for name, code := range map[string]int{"a final response": 403, "a response before a retry": 429} {
+		for _, inflated := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", inflated ", inflated), func(t *testing.T) {
+				modes(t, func(t *testing.T, passThrough bool) {
+					body := watch(broken{})
+					resp := response(nil, code, body, -1)
+					resp.Uncompressed = inflated
+					tr := &iamhttp.Transport{Base: answers(resp), PassThrough: passThrough, OnFailure: func(context.Context, iamhttp.Failure) {}}
+					assert.PanicsWithValue(t, "read", func() { _, _ = tr.RoundTrip(newRequest(t, "GET", "")) })
+					_, closes := body.counts()
+					assert.Positive(t, closes)
+				})
+			})
+		}
+	}
+}
+
+// broken is the text of a body whose Read panics.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { panic("read") }
 
 func TestWaitThatOverflowsStopsTheCallBeforeTheDeadline(t *testing.T) {
 	for name, tr := range map[string]*iamhttp.Transport{

@@ -103,6 +103,22 @@ func TestSigningEndsAtTheDeadlineIfTheBodyIsSlow(t *testing.T) {
 	})
 }
 
+// unclosable is a slow body whose Close panics.
+type unclosable struct{ slow }
+
+func (b unclosable) Close() error { b.slow.Close(); panic("no") }
+
+// A panic in another goroutine would end the process.
+func TestAPanicInCloseOfASlowBodyReachesTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req := newRequest(t, "PUT", users, "body").WithContext(ctx)
+		req.GetBody = func() (io.ReadCloser, error) { return unclosable{make(slow)}, nil }
+		assert.PanicsWithValue(t, "no", func() { _ = aksk.Sign(req, permanent, time.Now()) })
+	})
+}
+
 // idle is a body whose Read always returns 0 and nil.
 type idle struct{}
 

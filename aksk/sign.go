@@ -141,7 +141,10 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 		return "", errBodyOnce
 	}
 	defer body.Close()
-	defer context.AfterFunc(req.Context(), func() { body.Close() })() // because a Read may block
+	defer context.AfterFunc(req.Context(), func() { // because a Read may block
+		defer func() { _ = recover() }() // a panic would end the process; the Close above panics where the caller can recover
+		body.Close()
+	})()
 	return hashOf(req.Context(), body)
 }
 

@@ -93,7 +93,7 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 }
 
 // readInTime does the work of ReadAndClose. end is g.late. busy reports whether a timer
-// or ctx may still call g.close after readInTime has returned.
+// or ctx may still call g.closeAside after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
@@ -128,8 +128,9 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 // A bodyCloser closes a body at most once; concurrent callers block until the body is
 // closed. Closing the body interrupts a Read that waits for a slow server.
 type bodyCloser struct {
-	once sync.Once
-	body io.Closer
+	once     sync.Once
+	body     io.Closer
+	panicked any // the value of the panic, if Close panicked
 
 	mu      sync.Mutex
 	ctx     context.Context
@@ -160,12 +161,12 @@ func (g *bodyCloser) late() {
 	d := g.left
 	if d > 0 {
 		g.left = 0
-		g.unwatch = context.AfterFunc(g.ctx, g.close)
+		g.unwatch = context.AfterFunc(g.ctx, g.closeAside)
 		g.timer.Reset(d)
 	}
 	g.mu.Unlock()
 	if d <= 0 {
-		g.close()
+		g.closeAside()
 	}
 }
 
@@ -182,21 +183,36 @@ func (g *bodyCloser) stop() (busy bool) {
 	return busy
 }
 
+// close closes the body. If Close panics, here or in closeAside, so does close, because
+// its caller can recover.
 func (g *bodyCloser) close() {
+	g.closeAside()
+	if g.panicked != nil {
+		panic(g.panicked)
+	}
+}
+
+// closeAside closes the body in a goroutine where a panic would end the process.
+func (g *bodyCloser) closeAside() {
 	g.once.Do(func() {
+		defer func() {
+			g.panicked = recover()
+			g.body = nil // the body may be large, and the Drain may stay in the pool
+		}()
 		g.body.Close()
-		g.body = nil // the body may be large, and the Drain may stay in the pool
 	})
 }
 
 // readAside does the work of readInTime for a body that net/http inflates. In Go 1.26,
 // closing such a body blocks while a Read waits for the gzip header. If that happens,
 // readAside leaves the Read running in the background, until the server or the request's
-// context ends it, and reports the body as stuck.
+// context ends it, and reports the body as stuck. If the body panics, so does readAside,
+// because its caller can recover, unless the body is stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
 		truncated bool
+		panicked  any
 	}
 	if ctx.Err() != nil {
 		d = MinDrain
@@ -204,14 +220,21 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	done := make(chan read, 1)
 	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original at the same time
 	go func() {
+		var r read
+		defer func() {
+			r.panicked = recover()
+			done <- r
+		}()
 		g := new(bodyCloser)
-		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.late, nil)
-		done <- read{data, truncated}
+		r.data, r.truncated, _ = readInTime(ctx, resp, keep, d, g, g.late, nil)
 	}()
 	timer := time.NewTimer(d + min(closeTime, d/2)) // at most 1.5 times d, because d may be half the time until the deadline
 	defer timer.Stop()
 	select {
 	case r := <-done:
+		if r.panicked != nil {
+			panic(r.panicked)
+		}
 		return r.data, r.truncated, false
 	case <-timer.C:
 		return nil, true, true

@@ -3,6 +3,7 @@ package bounded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -268,13 +269,107 @@ func TestReadAndCloseReportsABodyOfExactly64KiBAsComplete(t *testing.T) {
 	assert.False(t, truncated)
 }
 
+// A panic in another goroutine would end the process.
 func TestAPanicInReadReachesTheCallerAndTheBodyIsClosed(t *testing.T) {
-	b := body("", nil)
-	b.text = readerFunc(func([]byte) (int, error) { panic("no") })
-	assert.PanicsWithValue(t, "no", func() { bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second) })
-	_, closes := b.counts()
-	assert.Equal(t, 1, closes)
+	for _, inflated := range []bool{false, true} {
+		for name, read := range reads {
+			t.Run(fmt.Sprint(name, ", inflated ", inflated), func(t *testing.T) {
+				b := body("", nil)
+				b.text = readerFunc(func([]byte) (int, error) { panic("no") })
+				resp := response(b, -1)
+				resp.Uncompressed = inflated
+				assert.PanicsWithValue(t, "no", func() { read(t.Context(), resp, time.Second) })
+				if name == "Peek" {
+					assert.NoError(t, resp.Body.Close())
+				}
+				_, closes := b.counts()
+				assert.Equal(t, 1, closes)
+			})
+		}
+	}
 }
+
+func TestAPanicInCloseReachesTheCaller(t *testing.T) {
+	for _, inflated := range []bool{false, true} {
+		for name, read := range reads {
+			for when, text := range map[string]io.Reader{
+				"after the end of the body": strings.NewReader("text"),
+				"when the time is over":     nil,
+			} {
+				t.Run(fmt.Sprint(name, ", inflated ", inflated, ", ", when), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						b := &unclosable{text: text, closed: make(chan struct{})}
+						resp := response(b, -1)
+						resp.Uncompressed = inflated
+						assert.PanicsWithValue(t, "no", func() {
+							read(t.Context(), resp, time.Second)
+							resp.Body.Close() // after Peek, the caller closes the body
+						})
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestAPanicAfterTheReaderHasGivenUpDoesNotEndTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, read := range reads {
+			if name == "Peek" {
+				ctx, cancel := context.WithCancel(t.Context())
+				b := &unclosable{closed: make(chan struct{})}
+				read(ctx, response(b, -1), time.Second)
+				cancel() // closes the body, because it is still being read
+				synctest.Wait()
+				continue
+			}
+			b := make(stuck)
+			resp := response(panicking{b}, -1)
+			resp.Uncompressed = true
+			read(t.Context(), resp, time.Second)
+			close(b)
+			synctest.Wait()
+		}
+	})
+}
+
+// reads are the ways to read a body.
+var reads = map[string]func(context.Context, *http.Response, time.Duration){
+	"ReadAndClose": func(ctx context.Context, resp *http.Response, d time.Duration) {
+		bounded.ReadAndClose(ctx, resp, bounded.Max, d)
+	},
+	"Drain": func(ctx context.Context, resp *http.Response, d time.Duration) {
+		drain := bounded.NewDrain()
+		defer drain.Release()
+		drain.ReadAndClose(ctx, resp, d)
+	},
+	"Peek": func(ctx context.Context, resp *http.Response, d time.Duration) { bounded.Peek(ctx, resp, d) },
+}
+
+// unclosable is a body whose Close panics. After its text, if any, Read waits for Close.
+type unclosable struct {
+	text   io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (u *unclosable) Read(p []byte) (int, error) {
+	if u.text != nil {
+		return u.text.Read(p)
+	}
+	<-u.closed
+	return 0, errClosed
+}
+
+func (u *unclosable) Close() error {
+	u.once.Do(func() { close(u.closed) })
+	panic("no")
+}
+
+// panicking is a body that panics as soon as the channel is closed.
+type panicking struct{ stuck }
+
+func (p panicking) Read([]byte) (int, error) { <-p.stuck; panic("no") }
 
 type readerFunc func([]byte) (int, error)
 

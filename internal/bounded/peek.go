@@ -43,7 +43,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	case <-timer.C:
 		data = p.stop(ended)
 		if ended != nil {
-			go p.closer.close() // as readAhead does when ctx ends
+			go p.closer.closeAside() // as readAhead does when ctx ends
 		}
 		return data, true
 	case <-ctx.Done():
@@ -80,7 +80,7 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
 		p.stop(ctx.Err())
-		p.closer.close()
+		p.closer.closeAside()
 	})()
 	defer func() {
 		if v := recover(); v != nil {
@@ -170,10 +170,11 @@ func (p *peekedBody) Close() error {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		p.closer.close()
+		p.closer.closeAside()
 	}()
 	select {
 	case <-closed:
+		p.closer.close() // panics if Close has panicked, and otherwise does nothing
 	case <-time.After(closeTime):
 	}
 	return nil

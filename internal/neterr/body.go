@@ -31,15 +31,17 @@ func BodyFailed(req *http.Request, err error) bool {
 	if err != nil || body == nil {
 		return false
 	}
-	end := sync.OnceFunc(func() { body.Close() })
+	end := sync.OnceFunc(func() {
+		defer func() { _ = recover() }() // a panic would end the process, because end runs in other goroutines
+		body.Close()
+	})
 	failed := make(chan bool, 1)
 	var late atomic.Bool
 	go func() {
 		unreadable := false
 		defer func() {
-			if recover() == nil { // a Read that panics probably does so again in the retry, where Base can recover
-				end()
-			}
+			_ = recover() // a Read that panics probably does so again in the retry, where Base can recover
+			end()
 			failed <- unreadable
 		}()
 		unreadable = !sendable(body, req.ContentLength, &late)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -60,6 +61,45 @@ func TestABodyFailsIfItCannotBeReadOrHasAnotherLength(t *testing.T) {
 		assert.Equal(t, tt.want, neterr.BodyFailed(request(t, tt.length, tt.body), tt.err), name)
 	}
 	assert.False(t, neterr.BodyFailed(new(http.Request), unknown), "a request without a body")
+}
+
+// unclosable is a body whose Close panics, and whose Read, if slow is not nil, waits for
+// Close.
+type unclosable struct {
+	io.Reader
+	slow chan struct{}
+	once sync.Once
+}
+
+func (u *unclosable) Read(p []byte) (int, error) {
+	if u.slow != nil {
+		<-u.slow
+	}
+	return u.Reader.Read(p)
+}
+
+func (u *unclosable) Close() error {
+	if u.slow != nil {
+		u.once.Do(func() { close(u.slow) })
+	}
+	panic("no")
+}
+
+func TestAPanicInCloseDoesNotEndTheProcess(t *testing.T) {
+	for name, slow := range map[string]bool{"a body that is read": false, "a body that is too slow": true} {
+		synctest.Test(t, func(t *testing.T) {
+			req := request(t, 4, func() io.Reader { return nil })
+			req.GetBody = func() (io.ReadCloser, error) {
+				body := &unclosable{Reader: strings.NewReader("text")}
+				if slow {
+					body.slow = make(chan struct{})
+				}
+				return body, nil
+			}
+			assert.False(t, neterr.BodyFailed(req, errors.New("unknown")), name)
+			synctest.Wait()
+		})
+	}
 }
 
 // slow is a body whose Reads take a while, and are not ended by Close.
