@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/bench/internal/cli"
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 	"github.com/iamhttp/iamhttp/roundtriptest"
@@ -121,6 +122,16 @@ func TestHandWrittenErrorAgreesWithStatusError(t *testing.T) {
 	assert.Equal(t,
 		[]any{int(typed.Code), typed.ServiceCode, typed.Message, typed.RequestID, typed.Method, typed.URL, typed.Header(), typed.Body(), typed.Truncated, typed.Attempts},
 		[]any{byHand.Code, byHand.ServiceCode, byHand.Message, byHand.RequestID, byHand.Method, byHand.URL, byHand.Header, byHand.Body, byHand.Truncated, byHand.Attempts})
+}
+
+func TestWrongFlagsAreRejectedBeforeAnythingIsMeasured(t *testing.T) {
+	for _, args := range [][]string{
+		{"-rounds", "0"}, {"-rounds", "x"}, {"-peer", "nonsense"}, {"-peer", ""}, {"-call", "nonsense"}, {"-contract=maybe"}, {"-write=maybe"}, {"-what"}, {"nonsense"},
+	} {
+		var stderr strings.Builder
+		assert.Equal(t, 2, cli.Run("compare", usage, func() error { return run(args, io.Discard) }, io.Discard, &stderr), args)
+		assert.Regexp(t, `^compare: .*; -h lists the flags$`, strings.Join(strings.Fields(stderr.String()), " "))
+	}
 }
 
 func TestMeasurementsAreWrittenAndDrawn(t *testing.T) {

@@ -116,8 +116,13 @@ func run(args []string, out io.Writer) error {
 	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
-	if *processes < 1 || *callers < 1 || *rate < 1 || *ideal <= 0 {
-		return cli.Wrong(errors.New("-processes, -callers, -rate and -ideal must be positive"))
+	switch {
+	case *processes < 1 || *processes > 1000 || *callers < 1 || *callers > 10_000:
+		return cli.Wrong(errors.New("-processes must be from 1 to 1000, and -callers from 1 to 10000"))
+	case *rate < 1 || *rate > 1_000_000 || *ideal <= 0 || *ideal > 24*time.Hour:
+		return cli.Wrong(errors.New("-rate must be from 1 to 1000000, and -ideal positive and at most 24h"))
+	case int(ideal.Seconds()*float64(*rate)) < *processes:
+		return cli.Wrong(errors.New("-ideal is too short: each process must make at least one call"))
 	}
 	for names, known := range map[string][]string{*client: clients, *server: servers} {
 		for name := range strings.SplitSeq(names, ",") {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/bench/internal/cli"
 )
 
 // A fleet's processes run the test binary, so it must be able to act as a worker.
@@ -43,6 +45,18 @@ func TestASmallFleetRuns(t *testing.T) {
 		_, err = d.Token()
 	}
 	assert.ErrorIs(t, err, io.EOF)
+}
+
+func TestWrongFlagsAreRejectedBeforeServersAreStarted(t *testing.T) {
+	for _, args := range [][]string{
+		{"-processes", "0"}, {"-processes", "9223372036854775807"}, {"-callers", "x"}, {"-callers", "1000000000000"}, {"-rate", "-1"}, {"-rate", "1000000000000"},
+		{"-ideal", "0s"}, {"-ideal", "1"}, {"-ideal", "2562047h"}, {"-ideal", "1ns"}, {"-processes", "300", "-ideal", "1s"},
+		{"-client", "nonsense"}, {"-client", ""}, {"-server", "nginx,nonsense"}, {"-what"}, {"nonsense"},
+	} {
+		var stderr strings.Builder
+		assert.Equal(t, 2, cli.Run("fleet", usage, func() error { return run(args, io.Discard) }, io.Discard, &stderr), args)
+		assert.Regexp(t, `^fleet: .*; -h lists the flags$`, strings.Join(strings.Fields(stderr.String()), " "))
+	}
 }
 
 func TestRequestCountsAsEarlyDuringARetryAfterThatAnyProcessReceived(t *testing.T) {

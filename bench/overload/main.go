@@ -53,6 +53,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -201,11 +202,11 @@ func scenarios(servers, retryAfter, arrivals, answers, seeds string) ([]sim.Scen
 func numbers[T int | uint64](list string) ([]T, error) {
 	var ns []T
 	for s := range strings.SplitSeq(list, ",") {
-		var n T
-		if _, err := fmt.Sscan(s, &n); err != nil {
-			return nil, fmt.Errorf("%q: %w", s, err)
+		n, err := strconv.ParseUint(s, 10, 63)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a number that is positive or 0", s)
 		}
-		ns = append(ns, n)
+		ns = append(ns, T(n))
 	}
 	return ns, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,7 +91,9 @@ func TestUnknownNameIsAnErrorThatListsTheKnownOnes(t *testing.T) {
 		}[flag])
 	}
 	for _, flag := range []string{"-seed", "-attempts"} {
-		assert.ErrorContains(t, run([]string{flag, "x"}, io.Discard), `"x"`)
+		for _, n := range []string{"x", "", "1x", "1 2", "-1", "99999999999999999999"} {
+			assert.ErrorContains(t, run([]string{flag, n}, io.Discard), strconv.Quote(n), flag)
+		}
 	}
 }
 

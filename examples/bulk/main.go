@@ -71,11 +71,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 		return 0
 	case err == nil && flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case err == nil && (*count < 1 || *callers < 1):
-		err = errors.New("-users and -callers must be at least 1")
+	case err == nil && (*count < 1 || *count > 1_000_000 || *callers < 1 || *callers > 10_000):
+		err = errors.New("-users must be from 1 to 1000000, and -callers from 1 to 10000")
 	}
 	endpoint, as, envErr := account.FromEnvironment(getenv)
-	if err = errors.Join(err, envErr); err != nil {
+	if err == nil {
+		err = envErr
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "bulk: %v; -h lists the settings\n", err)
 		return 2
 	}

@@ -216,7 +216,9 @@ func TestUsersAreDeletedAfterAnInterrupt(t *testing.T) {
 }
 
 func TestInvalidFlagsAndSettingsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-users", "0"}, {"-callers", "x"}, {"-what"}, {"alice"}} {
+	for _, args := range [][]string{
+		{"-users", "0"}, {"-users", "9223372036854775807"}, {"-callers", "x"}, {"-callers", "-1"}, {"-callers", "1000000000000"}, {"-plain=maybe"}, {"-what"}, {"alice"},
+	} {
 		code, stdout, stderr := playAt(t.Context(), nil, args...)
 		assert.Equal(t, 2, code)
 		assert.Empty(t, stdout)
@@ -225,6 +227,9 @@ func TestInvalidFlagsAndSettingsAreRefused(t *testing.T) {
 	code, _, stderr := playAt(t.Context(), map[string]string{"OS_PASSWORD": "secret"})
 	assert.Equal(t, 2, code)
 	assert.NotContains(t, stderr, "secret")
+	code, _, stderr = playAt(t.Context(), map[string]string{"OS_PASSWORD": "secret"}, "-what")
+	assert.Equal(t, 2, code)
+	assert.Equal(t, 1, strings.Count(stderr, "\n"), "want one line about two mistakes: %s", stderr)
 
 	code, stdout, _ := playAt(t.Context(), nil, "-h")
 	assert.Zero(t, code)

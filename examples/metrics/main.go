@@ -3,20 +3,44 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 )
 
-func main() {
-	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends GETs to URL, each ten seconds after the previous call has ended, and\nserves metrics at http://127.0.0.1:9464/metrics.")
+const usage = `usage: go run . URL
+
+Sends GETs to URL, each ten seconds after the previous call has ended, and
+serves metrics at http://127.0.0.1:9464/metrics.
+`
+
+// parse returns the URL in the arguments.
+func parse(args []string) (string, error) {
+	flags := flag.NewFlagSet("metrics", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil {
+		return "", err
 	}
-	flag.Parse()
-	if flag.NArg() != 1 {
-		flag.Usage()
+	u, err := url.Parse(flags.Arg(0))
+	if err != nil || flags.NArg() != 1 || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return "", errors.New("want one argument, a URL such as http://127.0.0.1:13357/v3/users/alice")
+	}
+	return flags.Arg(0), nil
+}
+
+func main() {
+	address, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Print(usage)
+		os.Exit(0)
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "metrics: %v; -h prints help\n", err)
 		os.Exit(2)
 	}
 	client, metrics, err := measured()
@@ -26,7 +50,7 @@ func main() {
 	}
 	go func() {
 		for ; ; time.Sleep(10 * time.Second) {
-			if resp, err := client.Get(flag.Arg(0)); err != nil {
+			if resp, err := client.Get(address); err != nil {
 				fmt.Fprintln(os.Stderr, "metrics:", err)
 			} else {
 				resp.Body.Close()

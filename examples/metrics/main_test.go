@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -33,4 +34,19 @@ func TestPrometheusGetsRetriesWaitsStopReasonsAndPauses(t *testing.T) {
 	} {
 		assert.Regexp(t, want, page.Body.String())
 	}
+}
+
+func TestArgumentsOtherThanOneURLAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		nil, {"http://127.0.0.1/", "another"}, {"-what"}, {""}, {"nonsense"}, {"127.0.0.1:80"}, {"ftp://127.0.0.1/"}, {"http://"}, {"http://:80/"}, {"http://127.0.0.1:x/"}, {"%zz"},
+	} {
+		_, err := parse(args)
+		require.Error(t, err, "%q", args)
+		assert.NotContains(t, err.Error(), "\n")
+	}
+	_, err := parse([]string{"-h"})
+	require.ErrorIs(t, err, flag.ErrHelp)
+	url, err := parse([]string{"http://127.0.0.1:13357/v3/users/alice"})
+	require.NoError(t, err)
+	assert.Equal(t, "http://127.0.0.1:13357/v3/users/alice", url)
 }

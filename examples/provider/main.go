@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
 }
 
+const most = 100_000 // for each of the numbers that flags can set
+
 // A way is one of the ways of setting up gophercloud that the program compares.
 type way struct {
 	name      string
@@ -91,27 +94,27 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	plain := flags.Bool("plain", false, "")
 	err := flags.Parse(args)
 	chosen := ways()
-	if *only != "" {
-		chosen = nil
-		for _, w := range ways() {
-			if w.name == *only {
-				chosen = []way{w}
-			}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "only" {
+			chosen = slices.DeleteFunc(chosen, func(w way) bool { return w.name != *only })
 		}
-	}
+	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
 		return 0
 	case err == nil && flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case err == nil && (*each < 1 || *parallel < 1 || *rate < 1):
-		err = errors.New("-each, -parallel and -rate must be at least 1")
+	case err == nil && (*each < 1 || *each > most || *parallel < 1 || *parallel > most || *rate < 1 || *rate > most):
+		err = fmt.Errorf("-each, -parallel and -rate must be from 1 to %d", most)
 	case err == nil && len(chosen) == 0:
 		err = fmt.Errorf("-only: unknown name %q", *only)
 	}
 	endpoint, as, envErr := account.FromEnvironment(getenv)
-	if err = errors.Join(err, envErr); err != nil {
+	if err == nil {
+		err = envErr
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "provider: %v; -h lists the settings\n", err)
 		return 2
 	}

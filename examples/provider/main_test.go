@@ -150,7 +150,10 @@ func TestFailureToFindTheRoleIsReported(t *testing.T) {
 }
 
 func TestInvalidFlagsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-each", "0"}, {"-parallel", "x"}, {"-rate", "-1"}, {"-only", "two lines"}, {"-what"}, {"apply"}} {
+	for _, args := range [][]string{
+		{"-each", "0"}, {"-each", "9223372036854775807"}, {"-parallel", "x"}, {"-parallel", "1000000000000"}, {"-rate", "-1"}, {"-rate", "1000000000000"},
+		{"-only", "two lines"}, {"-only", ""}, {"-plain=maybe"}, {"-what"}, {"apply"},
+	} {
 		code, stdout, stderr := play(t, false, args...)
 		assert.Equal(t, 2, code)
 		assert.Empty(t, stdout)

@@ -82,7 +82,7 @@ func FromEnvironment(getenv func(string) string) (endpoint string, a Account, er
 // OS_AUTH_URL is optional.
 func endpointOf(authURL string) (string, error) {
 	u, err := url.Parse(authURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		// The value is not shown, because it may contain a password.
 		return "", errors.New("OS_AUTH_URL must look like https://iam.example.com/v3")

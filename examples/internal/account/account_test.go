@@ -17,7 +17,7 @@ func TestAuthURLIsCheckedAndMayOmitTheVersion(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
 	}
-	for _, in := range []string{"iam.example.com", "ftp://iam.example.com", "https://", "https://me:pw@iam.example.com", "%zz"} {
+	for _, in := range []string{"iam.example.com", "ftp://iam.example.com", "https://", "https://:443", "https://me:pw@iam.example.com", "%zz"} {
 		_, err := endpointOf(in)
 		assert.EqualError(t, err, "OS_AUTH_URL must look like https://iam.example.com/v3")
 	}

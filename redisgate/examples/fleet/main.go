@@ -16,8 +16,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,20 +85,32 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 	if flags.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if s.callers < 1 || s.length < 0 {
-		return s, errors.New("-callers must be at least 1, and -for must not be negative")
+	if s.callers < 1 || s.callers > 10_000 || s.length < 0 {
+		return s, errors.New("-callers must be from 1 to 10000, and -for must not be negative")
 	}
-	if _, _, err := net.SplitHostPort(s.service); err != nil {
-		return s, fmt.Errorf("-service must be HOST:PORT: %w", err)
+	if !isAddress(s.service) {
+		return s, fmt.Errorf("-service must be HOST:PORT, such as 127.0.0.1:8429, and not %q", s.service)
 	}
 	if s.redis, err = redis.ParseURL(*server); err != nil {
 		// The error does not show the URL, because the URL may contain a password.
 		return s, errors.New("-redis must be a URL such as redis://127.0.0.1:6379")
 	}
+	if s.redis.PoolSize < 0 || s.redis.PoolSize > 10_000 || s.redis.MaxRetries < -1 { // the client would panic, or send nothing
+		return s, errors.New("-redis: pool_size must be from 0 to 10000, and max_retries at least -1")
+	}
 	if s.redis.Password == "" {
 		s.redis.Password = getenv("REDIS_PASSWORD")
 	}
 	return s, nil
+}
+
+// isAddress reports whether the service can listen on addr, and be called with
+// http://addr/.
+func isAddress(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	u, urlErr := url.Parse("http://" + addr + "/")
+	return err == nil && portErr == nil && urlErr == nil && host != "" && n > 0 && u.Host == addr
 }
 
 // run is main with its dependencies as parameters. It returns the exit status.
@@ -193,7 +207,7 @@ func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		panic(err) // -service is not a valid address
+		panic(err) // cannot happen, because isAddress has checked -service
 	}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -49,11 +49,16 @@ func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
 
 func TestWrongFlagsAreRejected(t *testing.T) {
 	for _, args := range [][]string{
-		{"-callers", "0"}, {"-callers", "x"}, {"-for", "-1s"}, {"-what"}, {"worker"},
-		{"-service", "nonsense"}, {"-redis", "127.0.0.1:6379"}, {"-redis", "http://:secret@host/"},
+		{"-callers", "0"}, {"-callers", "x"}, {"-callers", "1000000000000"}, {"-for", "-1s"}, {"-for", "1"}, {"-gate=maybe"}, {"-what"}, {"worker"},
+		{"-service", ""}, {"-service", "nonsense"}, {"-service", ":8429"}, {"-service", "localhost"}, {"-service", "localhost:"},
+		{"-service", "localhost:0"}, {"-service", "localhost:65536"}, {"-service", "localhost:http"}, {"-service", "localhost:-1"},
+		{"-service", "local host:80"}, {"-service", "local\nhost:80"}, {"-service", "%zz:80"}, {"-service", "me@host:80"}, {"-service", "host/users:80"},
+		{"-service", "http://host:80"}, {"-service", "::1:80"}, {"-service", "[::1%zz]:80"},
+		{"-redis", ""}, {"-redis", "127.0.0.1:6379"}, {"-redis", "http://:secret@host/"}, {"-redis", "redis://:secret@host:x"}, {"-redis", "redis://:secret@host/x"},
+		{"-redis", "redis://:secret@host?pool_size=-1"}, {"-redis", "redis://:secret@host?pool_size=9999999999"}, {"-redis", "redis://:secret@host?max_retries=-7"},
 	} {
 		code, stdout, stderr := play(t, args...)
-		assert.Equal(t, 2, code, args)
+		assert.Equal(t, 2, code, "%q", args)
 		assert.Empty(t, stdout)
 		assert.Regexp(t, `^fleet: .*; -h lists the flags\n$`, stderr)
 		assert.NotContains(t, stderr, "secret")
