@@ -298,9 +298,9 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 }
 
 // errStuck is the Cause if a call ends because its retry might wait for a connection
-// forever. Before Go 1.27, net/http cannot close a compressed body while the server
-// stalls within the gzip header, and the body's connection still counts toward
-// MaxConnsPerHost. A RoundTripper in between may hide that setting.
+// forever. In Go 1.26, net/http cannot close a compressed body while the server stalls
+// within the gzip header, and the body's connection still counts toward MaxConnsPerHost. A
+// RoundTripper in between may hide that setting.
 var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
