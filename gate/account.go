@@ -70,7 +70,7 @@ type account struct {
 	wake       *time.Timer
 	wakeAt     time.Duration
 	rng        *rand.Rand
-	throttled  time.Duration // when a 429 to this process last began a pause
+	throttled  time.Duration // when a 429 last began a pause, here or elsewhere in the fleet
 	seen       int64         // accepted plus ticket at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
@@ -272,6 +272,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	case Throttled:
 		if s.inner { // this pauses all processes
 			a.pacer.Refused(now, fleet1.Send{}, min(max(o.RetryAfter, 0), longestPause))
+			a.throttled = now
 			a.turnAway(now)
 			return
 		}
@@ -488,7 +489,8 @@ func (a *account) visit(v fleet1.Visitor) bool {
 	}
 	a.adopt(p)
 	if p.Paused() > paused {
-		a.turnAway(a.now())
+		a.throttled = a.now()
+		a.turnAway(a.throttled)
 	}
 	a.dispatch()
 	return true

@@ -190,6 +190,45 @@ func TestFleetIsNotifiedOfTheFirst429AndOfForgottenKeys(t *testing.T) {
 	})
 }
 
+func TestAccountIsKeptForTenMinutesAfterItsFleetHasPausedIt(t *testing.T) {
+	const pause = time.Second
+	for name, tt := range map[string]struct {
+		throttle func(g *Adaptive, visit func(string, fleet1.Visitor) bool)
+		kept     bool
+	}{
+		"another process was throttled": {func(_ *Adaptive, visit func(string, fleet1.Visitor) bool) {
+			visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+				p.(*turnstile).pause = now + pause
+				return p
+			})
+		}, true},
+		"an inner request was throttled": {func(g *Adaptive, _ func(string, fleet1.Visitor) bool) {
+			a := g.account("k")
+			a.tickets[1] = sent{inner: true}
+			g.Observe(plain, 1, Outcome{Result: Throttled, RetryAfter: pause})
+		}, true},
+		"a notice without a pause": {func(_ *Adaptive, visit func(string, fleet1.Visitor) bool) {
+			visit("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer { return p })
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				visit := g.Join(&others{known: closed()})
+				g.account("k")
+				time.Sleep(keepQuiet - time.Minute)
+				tt.throttle(g, visit)
+				time.Sleep(2 * time.Minute)
+				_, known := g.Stats("k")
+				assert.Equal(t, tt.kept, known, "a minute after the first sweep")
+				time.Sleep(keepQuiet)
+				_, known = g.Stats("k")
+				assert.False(t, known, "a minute after the second sweep, which is more than ten minutes after the pause")
+			})
+		})
+	}
+}
+
 func TestFleetIsAskedOnceIfManyCallersCreateTheSameAccount(t *testing.T) {
 	g := new(Adaptive)
 	f := &others{share: 1}
