@@ -37,7 +37,6 @@ type call struct {
 	schedule backoff.BackOff // nil until it is first needed
 	open     io.Closer       // the response body that must still be closed, if any
 	latest   error           // the previous attempt's error, in case the gate refuses the retry
-	reported bool            // whether the latest attempt's failure was reported to OnFailure, here or below
 }
 
 // run makes the call. If Base, the gate or a callback panics, run closes the open
@@ -50,9 +49,6 @@ func (c *call) run() (*http.Response, error) {
 		}
 	}()
 	resp, err := c.loop()
-	if (c.reported || err != nil && c.attempts > 1) && chain.Nested(0) {
-		err = c.tellAbove(resp, err)
-	}
 	returned = true
 	return resp, err
 }
@@ -117,7 +113,6 @@ func (c *call) attempt() (*http.Response, error) {
 // body, or an error.
 func (c *call) send() (*http.Response, error) {
 	c.sent = time.Now()
-	c.reported = false
 	if c.attempts++; c.attempts == 1 {
 		c.began = c.sent
 	}
@@ -127,10 +122,9 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		below := resend.Below(err)
-		c.attempts += below.Attempts - 1
-		c.reported = below.Reported != "" && below.Reported == redact(c.req.URL)
-		return nil, below.Err
+		below, cause := resend.Attempts(err) // below counts the attempts of a Transport below
+		c.attempts += below - 1
+		return nil, cause
 	case resp == nil:
 		return nil, errNoAnswer
 	case resp.Body == nil:
@@ -179,10 +173,9 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 			}
 		}
 	}
-	if resp != nil {
-		c.reported = c.reportedBelow(resp)
+	if c.t.OnFailure != nil && f.proxy == nil {
+		f.reported = c.t.reportsBelow(c.opts, &f)
 	}
-	f.reported = c.reported
 	return f
 }
 
@@ -324,7 +317,11 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		if errors.As(f.err, &below) { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
-		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		if below == nil && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
+			err = &resend.Error{Err: err, Attempts: c.attempts}
+		}
+		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
 		e := f.final(stop)
 		c.open = nil
@@ -381,14 +378,12 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 // to OnFailure. f is the failed attempt, or nil if the account's key is missing, the gate
 // refused an attempt, or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
-	below := f != nil && f.reported
-	c.reported = below || c.t.OnFailure != nil
 	if !c.observed() {
 		return
 	}
 	failed.Method, failed.URL = target(c.req)
 	c.opts.recorder.record(failed)
-	if c.t.OnFailure != nil && !below {
+	if c.t.OnFailure != nil && (f == nil || !f.reported) {
 		c.t.OnFailure(c.req.Context(), failed)
 	}
 }

@@ -1,21 +1,20 @@
 package iamhttp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"time"
 
-	"github.com/iamhttp/iamhttp/internal/resend"
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // A Failure is one attempt that failed: the response had a failing status, there was no
 // response, or the gate refused the attempt. OnFailure receives each Failure, except those
-// that a Transport below, on the same goroutine, has reported to its own OnFailure. A call
-// that fails ends with exactly one Failure whose Retry is false. If the wait for a retry is
-// canceled or the gate refuses the retry, this final Failure is the second one for the same
-// attempt. To a Transport below, each attempt from above is a separate call.
+// that a Transport below reports to its own OnFailure. A call that fails ends with exactly
+// one Failure whose Retry is false. If the wait for a retry is canceled or the gate refuses
+// the retry, this final Failure is the second one for the same attempt. To a Transport
+// below, each attempt from above is a separate call.
 type Failure struct {
 	Err     error         // a *StatusError, a *NotSentError, or another error, usually Base's
 	Method  string        // the request's method
@@ -48,42 +47,10 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 	}
 }
 
-// reportedKey marks the context of a failing response's Request: OnFailure has received
-// the failure. The value is a report.
-type reportedKey struct{}
-
-type report struct {
-	url string // the request's, because a RoundTripper above may return the response to another request
-	at  time.Time
-}
-
-// tellAbove marks the result of a failed call, so that a Transport above counts the
-// attempts and does not report the failure again. RoundTrippers in between can fail too:
-// only a mark on the result itself shows what it is about.
-func (c *call) tellAbove(resp *http.Response, err error) error {
-	above := resend.Error{Err: err, Attempts: 1}
-	if c.reported {
-		above.Reported = redact(c.req.URL)
-	}
-	switch {
-	case err == nil:
-		req := cmp.Or(resp.Request, c.current)
-		resp.Request = req.WithContext(context.WithValue(req.Context(), reportedKey{}, report{above.Reported, time.Now()}))
-		return nil
-	case !errors.As(err, new(*StatusError)): // a StatusError has Attempts
-		above.Attempts = max(c.attempts, 1)
-	case !c.reported:
-		return err
-	}
-	return &above
-}
-
-// reportedBelow reports whether a Transport below has reported a response to this attempt
-// to its own OnFailure. A response from a cache may have been reported in an earlier call.
-func (c *call) reportedBelow(resp *http.Response) bool {
-	if resp.Request == nil {
-		return false
-	}
-	r, ok := resp.Request.Context().Value(reportedKey{}).(report)
-	return ok && r.url == redact(c.req.URL) && !r.at.Before(c.sent)
+// reportsBelow reports whether a Transport below reports failures such as f to its
+// own OnFailure.
+func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
+	return chain.Has(t.base(), func(b *Transport) bool {
+		return b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
+	})
 }

@@ -50,6 +50,13 @@ func TestRetriedConnectionErrorsAreReportedToOnFailure(t *testing.T) {
 
 func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	broken := errors.New("connection reset by peer")
+	never := func(context.Context, gate.Request) (gate.Ticket, error) { return 0, &gate.Error{Err: gate.ErrPaused} }
+	once := func(_ context.Context, r gate.Request) (gate.Ticket, error) {
+		if r.Resend == 0 {
+			return 1, nil
+		}
+		return 0, &gate.Error{Err: gate.ErrPaused}
+	}
 	for name, tt := range map[string]struct {
 		steps   []step
 		tr      iamhttp.Transport
@@ -119,17 +126,6 @@ func hang(req *http.Request) (*http.Response, error) {
 	return nil, req.Context().Err()
 }
 
-func never(context.Context, gate.Request) (gate.Ticket, error) {
-	return 0, &gate.Error{Err: gate.ErrPaused}
-}
-
-func once(_ context.Context, r gate.Request) (gate.Ticket, error) {
-	if r.Resend == 0 {
-		return 1, nil
-	}
-	return 0, &gate.Error{Err: gate.ErrPaused}
-}
-
 func hold(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 	<-ctx.Done()
 	return 0, ctx.Err()
@@ -141,188 +137,22 @@ func TestFailuresReportedByAnInnerTransportAreNotReportedAgain(t *testing.T) {
 		inner        iamhttp.Transport
 		below, above int
 	}{
-		"a final response":                                        {[]step{answer(404, "")}, iamhttp.Transport{}, 1, 0},
-		"a final response, inner PassThrough":                     {[]step{answer(404, "")}, iamhttp.Transport{PassThrough: true}, 1, 0},
-		"no response":                                             {[]step{fail(errors.New("x"))}, iamhttp.Transport{}, 1, 0},
-		"a proxy's refusal to connect":                            {[]step{fail(connectError(407))}, iamhttp.Transport{}, 1, 0},
-		"retries":                                                 {[]step{answer(429, ""), answer(404, "")}, iamhttp.Transport{}, 2, 0},
-		"retries without a response":                              {[]step{fail(syscall.ECONNRESET)}, iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 3}, 3, 0},
-		"the gate refuses the request":                            {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, 1, 0},
-		"the gate refuses a retry":                                {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, PassThrough: true}, 2, 0},
-		"a code that only the inner Transport expects":            {[]step{answer(404, "")}, iamhttp.Transport{Expected: []iamhttp.Code{404}, PassThrough: true}, 0, 1},
-		"a proxy's refusal that only the inner Transport expects": {[]step{fail(connectError(407))}, iamhttp.Transport{Expected: []iamhttp.Code{407}}, 0, 1},
-	} {
-		for between, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
-			"nothing":                       func(rt http.RoundTripper) http.RoundTripper { return rt },
-			"an opaque RoundTripper":        func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} },
-			"a Transport without OnFailure": func(rt http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: rt, MaxAttempts: 1} },
-			"one that changes results": func(rt http.RoundTripper) http.RoundTripper {
-				return roundTripper(func(req *http.Request) (*http.Response, error) {
-					resp, err := rt.RoundTrip(req.Clone(req.Context()))
-					if err != nil {
-						return nil, fmt.Errorf("between: %w", err)
-					}
-					copied := *resp
-					return &copied, nil
-				})
-			},
-		} {
-			t.Run(name+", in between: "+between, func(t *testing.T) {
-				modes(t, func(t *testing.T, passThrough bool) {
-					var below, above failures
-					inner := tt.inner
-					inner.Base, inner.Backoff, inner.OnFailure = script(tt.steps...), zero, below.add
-					outer := &iamhttp.Transport{Base: wrap(&inner), Backoff: zero, OnFailure: above.add, PassThrough: passThrough}
-					resp, err := outer.RoundTrip(newRequest(t, "GET", ""))
-					if err == nil {
-						assert.GreaterOrEqual(t, resp.StatusCode, 400)
-						resp.Body.Close()
-					}
-					assert.Len(t, below, tt.below)
-					assert.Len(t, above, tt.above)
-				})
-			})
-		}
-	}
-}
-
-// between is a RoundTripper between two Transports. Unlike opaque, it reveals what it wraps.
-type between struct {
-	http.RoundTripper
-	trip func(req *http.Request, below http.RoundTripper) (*http.Response, error)
-}
-
-func (b between) RoundTrip(req *http.Request) (*http.Response, error) {
-	return b.trip(req, b.RoundTripper)
-}
-func (b between) WrappedRoundTripper() http.RoundTripper { return b.RoundTripper }
-
-// In each case, the inner Transport has either not seen the request at all, or its failures
-// are about something else.
-func TestFailuresOfARoundTripperBetweenTwoTransportsAreReportedByTheOuterOne(t *testing.T) {
-	type trip = func(*http.Request, http.RoundTripper) (*http.Response, error)
-	// logIn sends a request for a token, which fails.
-	logIn := func(req *http.Request, below http.RoundTripper) (*http.Response, error) {
-		token := req.Clone(req.Context())
-		token.URL.Path = "/token"
-		return below.RoundTrip(token)
-	}
-	for name, tt := range map[string]struct {
-		trip         trip
-		below, above int
-	}{
-		"an error": {func(*http.Request, http.RoundTripper) (*http.Response, error) { return nil, errors.New("no token") }, 0, 1},
-		"a StatusError": {func(*http.Request, http.RoundTripper) (*http.Response, error) {
-			return nil, iamhttp.NewStatusError(401, nil, nil)
-		}, 0, 1},
-		"a response": {func(req *http.Request, _ http.RoundTripper) (*http.Response, error) { return answer(404, "")(req) }, 0, 1},
-		"an error after a response that was reported": {func(req *http.Request, below http.RoundTripper) (*http.Response, error) {
-			if resp, err := below.RoundTrip(req); err == nil {
-				resp.Body.Close()
-			}
-			return nil, errors.New("unexpected response")
-		}, 1, 1},
-		"an error that wraps the reported error of a request for a token": {func(req *http.Request, below http.RoundTripper) (*http.Response, error) {
-			resp, err := logIn(req, below)
-			if err == nil {
-				resp.Body.Close()
-				err = errors.New("no token")
-			}
-			return nil, fmt.Errorf("log in: %w", err)
-		}, 1, 1},
-		"the reported response to a request for a token": {logIn, 1, 1},
-	} {
-		for _, inner := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", inner pass-through ", inner), func(t *testing.T) {
-				modes(t, func(t *testing.T, passThrough bool) {
-					var below, above failures
-					mid := between{&iamhttp.Transport{Base: script(answer(403, "")), OnFailure: below.add, PassThrough: inner}, tt.trip}
-					tr := &iamhttp.Transport{Base: mid, OnFailure: above.add, PassThrough: passThrough}
-					if resp, err := tr.RoundTrip(newRequest(t, "GET", "")); err == nil {
-						resp.Body.Close()
-					}
-					assert.Len(t, below, tt.below)
-					require.Len(t, above, tt.above)
-					assert.Equal(t, "https://iam.example/v3/users", above[0].URL)
-					assert.False(t, above[0].Retry)
-				})
-			})
-		}
-	}
-}
-
-func TestFailuresAboveAnInnerTransportAreReportedByTheOuterOne(t *testing.T) {
-	for name, tt := range map[string]struct {
-		outer iamhttp.Transport
-		steps []step
-		below int
-		last  iamhttp.StopReason
-	}{
-		"the outer gate refuses the request":            {iamhttp.Transport{Gate: &scriptedGate{wait: never}}, nil, 0, iamhttp.StopGate},
-		"the outer gate refuses a retry":                {iamhttp.Transport{Gate: &scriptedGate{wait: once}}, []step{answer(429, "")}, 1, iamhttp.StopGate},
-		"the wait of the outer Transport is canceled":   {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 60")}, 1, iamhttp.StopCanceled},
-		"GateKey of the outer Transport returns no key": {iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, nil, 0, iamhttp.StopNotRetryable},
+		"a final response":                    {[]step{answer(404, "")}, iamhttp.Transport{}, 1, 0},
+		"a final response, inner PassThrough": {[]step{answer(404, "")}, iamhttp.Transport{PassThrough: true}, 1, 0},
+		"no response":                         {[]step{fail(errors.New("x"))}, iamhttp.Transport{}, 1, 0},
+		"retries":                             {[]step{answer(429, ""), answer(404, "")}, iamhttp.Transport{}, 2, 0},
+		"a code that only the inner Transport expects": {[]step{answer(404, "")}, iamhttp.Transport{Expected: []iamhttp.Code{404}}, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var below, above failures
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				time.AfterFunc(time.Second, cancel)
-				tr := tt.outer
-				tr.Base = &iamhttp.Transport{Base: script(tt.steps...), OnFailure: below.add, PassThrough: true, MaxAttempts: 1}
-				tr.OnFailure = above.add
-				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-				require.Error(t, err)
-				assert.Len(t, below, tt.below)
-				require.Len(t, above, 1)
-				assert.Equal(t, tt.last, above[0].Stop)
-				assert.Same(t, above[0].Err, err)
-			})
+			var below, above failures
+			inner := tt.inner
+			inner.Base, inner.Backoff, inner.OnFailure = script(tt.steps...), zero, below.add
+			_, err := (&iamhttp.Transport{Base: &inner, Backoff: zero, OnFailure: above.add}).RoundTrip(newRequest(t, "GET", ""))
+			require.Error(t, err)
+			assert.Len(t, below, tt.below)
+			assert.Len(t, above, tt.above)
 		})
 	}
-	t.Run("a RoundTripper above both fails", func(t *testing.T) { // no Transport has seen the request
-		var got failures
-		tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: script(), OnFailure: got.add}, OnFailure: got.add}
-		above := between{tr, func(*http.Request, http.RoundTripper) (*http.Response, error) { return nil, errors.New("x") }}
-		_, err := above.RoundTrip(newRequest(t, "GET", ""))
-		require.Error(t, err)
-		assert.Empty(t, got)
-	})
-}
-
-func TestResponseFromACacheIsReportedAlthoughAnInnerTransportHasReportedItBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var below, above failures
-		var cached *http.Response
-		cache := between{&iamhttp.Transport{Base: script(answer(404, "")), OnFailure: below.add, PassThrough: true},
-			func(req *http.Request, rt http.RoundTripper) (resp *http.Response, err error) {
-				if cached == nil {
-					cached, err = rt.RoundTrip(req)
-				}
-				return cached, err
-			}}
-		tr := &iamhttp.Transport{Base: cache, OnFailure: above.add}
-		for calls := range 3 {
-			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-			require.ErrorIs(t, err, iamhttp.ErrNotFound)
-			assert.Len(t, below, 1)
-			assert.Len(t, above, calls)
-			time.Sleep(time.Second)
-		}
-	})
-}
-
-func TestErrorOfAnInnerTransportIsReturnedUnchanged(t *testing.T) {
-	var below, above failures
-	base := errors.New("x")
-	tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: script(fail(base)), OnFailure: below.add}, OnFailure: above.add}
-	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-	assert.Same(t, base, err)
-	tr.Base = &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: below.add}
-	_, err = tr.RoundTrip(newRequest(t, "GET", ""))
-	require.Len(t, below, 2)
-	assert.Same(t, below[1].Err, err)
 }
 
 func TestTeeCallsAllFunctionsInOrder(t *testing.T) {

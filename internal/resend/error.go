@@ -2,12 +2,11 @@ package resend
 
 import "errors"
 
-// An Error is the final error of a Transport, together with what a Transport above has to
-// know about it.
+// An Error is the final error of a Transport that made several attempts and received no
+// response to the last. It tells a Transport above how many attempts there were.
 type Error struct {
 	Err      error
-	Attempts int    // the number of attempts that led to an error without a response; otherwise 1
-	Reported string // the URL of the request whose failure OnFailure has received; empty: it has not
+	Attempts int
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -22,16 +21,15 @@ func (e *Error) Timeout() bool {
 	return ok && t.Timeout()
 }
 
-// Below returns what a Transport below says about err. Err is err itself or, if err is an
-// Error, the error in it.
-func Below(err error) Error {
+// Attempts returns how many attempts led to err (1 if err neither is nor wraps an
+// Error), and err itself or, if err is an Error, the error in it.
+func Attempts(err error) (int, error) {
 	var e *Error
 	if !errors.As(err, &e) {
-		return Error{Err: err, Attempts: 1}
+		return 1, err
 	}
-	below := *e
-	if err != error(e) {
-		below.Err = err
+	if err == error(e) {
+		err = e.Err
 	}
-	return below
+	return e.Attempts, err
 }

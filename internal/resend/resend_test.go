@@ -11,15 +11,21 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-func TestAnErrorTellsATransportAboveItsAttemptsAndWhetherItWasReported(t *testing.T) {
-	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3, Reported: "https://iam.example/"}
+func TestTheAttemptsThatLedToAnErrorAreCounted(t *testing.T) {
+	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3}
 	assert.EqualError(t, err, os.ErrDeadlineExceeded.Error())
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.True(t, err.Timeout())
 	assert.False(t, (&resend.Error{Err: errors.New("reset")}).Timeout())
 
-	assert.Equal(t, *err, resend.Below(err))
+	n, inner := resend.Attempts(err)
+	assert.Equal(t, 3, n)
+	assert.Equal(t, os.ErrDeadlineExceeded, inner)
 	wrapped := fmt.Errorf("between: %w", err)
-	assert.Equal(t, resend.Error{Err: wrapped, Attempts: 3, Reported: "https://iam.example/"}, resend.Below(wrapped), "an error from a RoundTripper in between must be kept")
-	assert.Equal(t, resend.Error{Err: os.ErrClosed, Attempts: 1}, resend.Below(os.ErrClosed))
+	n, inner = resend.Attempts(wrapped)
+	assert.Equal(t, 3, n)
+	assert.Equal(t, wrapped, inner, "an error from a RoundTripper in between must be kept")
+	n, inner = resend.Attempts(os.ErrClosed)
+	assert.Equal(t, 1, n)
+	assert.Equal(t, os.ErrClosed, inner)
 }
