@@ -77,7 +77,10 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		switch {
 		case err == nil, err == error(v.err):
 			return nil, final
-		case !errors.Is(err, final): // the error is from PrepareRetry, or from a CheckRetry that wraps ours
+		case errors.Is(err, final):
+		case errors.Is(err, v.err): // a CheckRetry wraps ours
+			err = &amended{err, final}
+		default: // the error is from PrepareRetry, or from a CheckRetry that hides ours
 			err = fmt.Errorf("%w: %w", final, err)
 		}
 		return nil, err
@@ -121,6 +124,15 @@ func (v *verdict) giveUp(attempts int, usedUp bool) *StatusError {
 	v.recorder.record(Failure{Err: &final})
 	return &final
 }
+
+// An amended is an error that wraps a StatusError, with a later copy of that StatusError
+// for errors.As to find first.
+type amended struct {
+	error
+	final *StatusError
+}
+
+func (a *amended) Unwrap() []error { return []error{a.final, a.error} }
 
 // judge applies the rules to a response. It closes the body of a failure and replaces the
 // body with the part that was read. It returns nil if the response is not a failure.

@@ -215,6 +215,7 @@ func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testi
 				assert.Equal(t, before, withoutContent(held))
 				assert.Empty(t, held.Header().Get("Server"))
 				e := statusError(t, err)
+				assert.Equal(t, 1, strings.Count(err.Error(), "iamhttp: "), "%v", err)
 				assert.Equal(t, tt.same, e == held)
 				assert.Equal(t, base.count(), e.Attempts)
 				last, ok := rec.Last()

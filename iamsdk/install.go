@@ -24,7 +24,6 @@ import (
 	"net/http"
 
 	"github.com/iamhttp/iamhttp"
-	nested "github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
@@ -163,11 +162,7 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 // down returned an error because it does not have PassThrough set, or the Transport
 // stopped waiting to retry a login because the account is locked.
 func answerIn(err error, req *http.Request) *iamhttp.StatusError {
-	if err == nil {
-		return nil // the usual case
-	}
-	// Not errors.As, because a wrapped StatusError may belong to another request.
-	e, ok := nested.Below(err).Err.(*iamhttp.StatusError)
+	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped StatusError may belong to another request
 	switch {
 	case !ok || e == nil || req.URL == nil:
 		return nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -27,10 +28,16 @@ func parse(args []string) (string, error) {
 		return "", err
 	}
 	u, err := url.Parse(flags.Arg(0))
-	if err != nil || flags.NArg() != 1 || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	if err != nil || flags.NArg() != 1 || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !isPort(u.Port()) {
 		return "", errors.New("want one argument, a URL such as http://127.0.0.1:13357/v3/users/alice")
 	}
 	return flags.Arg(0), nil
+}
+
+// isPort reports whether port is the number of a TCP port, or empty.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func main() {

@@ -38,7 +38,7 @@ func TestPrometheusGetsRetriesWaitsStopReasonsAndPauses(t *testing.T) {
 
 func TestArgumentsOtherThanOneURLAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		nil, {"http://127.0.0.1/", "another"}, {"-what"}, {""}, {"nonsense"}, {"127.0.0.1:80"}, {"ftp://127.0.0.1/"}, {"http://"}, {"http://:80/"}, {"http://127.0.0.1:x/"}, {"%zz"},
+		nil, {"http://127.0.0.1/", "another"}, {"-what"}, {""}, {"nonsense"}, {"127.0.0.1:80"}, {"ftp://127.0.0.1/"}, {"http://"}, {"http://:80/"}, {"http://127.0.0.1:x/"}, {"http://127.0.0.1:99999/"}, {"%zz"},
 	} {
 		_, err := parse(args)
 		require.Error(t, err, "%q", args)
