@@ -46,7 +46,7 @@ func fleet(t testing.TB, names string) []peers.Peer {
 }
 
 // try checks each call, except in scenarios in which calls wait. It returns the error of
-// each check, or nil, keyed by benchmark name.
+// each check, nil if it passed, keyed by benchmark name.
 func try(t *testing.T, names string, chosen []scenario) map[string]error {
 	t.Helper()
 	all, end, err := calls(fleet(t, names), chosen)
@@ -71,7 +71,7 @@ func TestIamhttpMakesEveryCheckedCallCorrectly(t *testing.T) {
 	}
 }
 
-func TestEveryPeerRetriesAGET(t *testing.T) {
+func TestEveryComparedPeerRetriesAGET(t *testing.T) {
 	i := func(s scenario) bool { return s.name == "4-get" }
 	for _, s := range scenarios {
 		if i(s) {

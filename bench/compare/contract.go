@@ -52,9 +52,9 @@ func subjects(fleet []peers.Peer) []subject {
 	return append(all, clients...)
 }
 
-// bare removes the *url.Error that a client's internal http.Client wraps around errors
-// from the base. A *url.Error contains the URL's query, but that is net/http's fault, not
-// the client's.
+// bare unwraps each *url.Error that a client returns: its internal http.Client wraps
+// errors from the base in one. A *url.Error contains the URL's query, but that is
+// net/http's fault, not the client's.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -83,7 +83,7 @@ func exempted(client string) map[string]error {
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
 	switch client {
-	case "azcore": // azcore rejects bodies that are not seekable
+	case "azcore": // azcore only accepts seekable bodies
 		not["a body that is gone is not sent again as an empty one"] = errOfTheWrapping
 	case "aws-standard", "aws-adaptive": // in the SDK, code that is generated for each service creates the errors
 		not["an answer is a response or else an error"] = errOfTheWrapping

@@ -93,8 +93,9 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure benchmarks all calls once in each round, so that noise on the machine affects them
-// all equally. It writes the samples to raw, in the format that benchstat reads.
+// measure works in rounds, so that noise on the machine affects all calls equally. In each
+// round, it benchmarks every call that has not failed yet. It writes the samples to raw, in
+// the format that benchstat reads.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
 	defer func() { err = errors.Join(err, end()) }()
@@ -141,7 +142,7 @@ func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io
 	return r, nil
 }
 
-// plain removes from an error the parts that differ from run to run.
+// plain replaces the parts of an error's text that differ from run to run.
 func (c *call) plain(err error) error {
 	if err == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/svg"
 )
 
-// Sizes in pixels.
+// Sizes are in pixels; plotColumns is a number of panels.
 const (
 	plotColumns = 2
 	labelW      = 150
@@ -18,7 +18,7 @@ const (
 	valueW      = 90
 	rowH        = 17
 	gap         = 34
-	shortest    = 2.0 // length of the shortest bar
+	shortest    = 2.0 // length of the shortest bar of a peer that did not fail
 )
 
 // draw draws the most important figures that were measured without a network: a panel for
@@ -53,7 +53,7 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// shown returns a peer's name for readers who do not know the names that -peer accepts.
+// shown returns a peer's name for readers who do not know what base is.
 func shown(p peers.Peer) string {
 	if p.Name == peers.Base.Name {
 		return "no library"
@@ -61,8 +61,8 @@ func shown(p peers.Peer) string {
 	return p.Name
 }
 
-// panel draws one figure's bars. The scale is logarithmic: when a figure doubles,
-// its bar grows by an eighth of the longest bar's length.
+// panel draws one figure's heading and bars. The scale is logarithmic: when a value
+// doubles, its bar grows by an eighth of the longest bar's length.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
 	most := 0.0

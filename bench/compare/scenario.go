@@ -77,9 +77,9 @@ type call struct {
 	do  peers.Do
 	req *http.Request
 
-	// Results of the latest benchmark.
-	fault  error  // the reason why the benchmark failed; nil if it did not
-	remark string // a note on a benchmark that did not fail
+	// Results of the benchmarks.
+	fault  error  // the reason why the latest benchmark failed; nil if it did not
+	remark string // the latest note on a benchmark that did not fail
 }
 
 // benchmark returns the benchmark's name.
@@ -87,7 +87,7 @@ func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
 
-// prepare creates the client, and the request that is sent each time the call is made.
+// prepare creates the client, and the request of calls that are made one at a time.
 func (c *call) prepare() error {
 	c.service.script = c.script
 	c.service.begin()

@@ -23,8 +23,8 @@ type service struct {
 	protocols *http.Protocols
 
 	script   []answer
-	next     atomic.Int64 // number of attempts in the current call
-	received atomic.Int64 // bytes received in the current call
+	next     atomic.Int64 // number of attempts since the latest begin
+	received atomic.Int64 // bytes received since the latest begin
 	buf      []byte       // buffer for reading request bodies if network is "memory"; one body at a time
 
 	mu    sync.Mutex
@@ -82,8 +82,9 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, err
 }
 
-// hangUp closes all connections. A client that does not close response bodies leaves a
-// connection open for each body, and would soon exhaust the file descriptors.
+// hangUp closes all connections, and replaces the base. Over HTTP/1.1, a client that does
+// not close response bodies leaves a connection open for each body, and would soon exhaust
+// the file descriptors.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return

@@ -177,7 +177,7 @@ func (r *report) spread(of func(unit string) bool) float64 {
 }
 
 // writeAhead lists the figures in which a peer is clearly better than iamhttp: in which the
-// ranges of the rounds do not overlap, and the medians differ by least.
+// ranges of the rounds do not overlap, and the medians differ by more than least.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than iamhttp's best, and its median is better by at least %.0f%% "+
 		"(times) or %.0f%% (counts). Between the best and the worst round of a call, times differ by %.0f%% and counts by %.1f%% "+
@@ -248,8 +248,8 @@ func (r *report) writeSummary(w io.Writer) {
 	}
 }
 
-// exactly is like value, with enough digits to distinguish two figures that differ by a
-// few percent.
+// exactly is like value, but writes numbers of bytes with enough digits to distinguish two
+// that differ by a few percent.
 func exactly(unit string, v float64) string {
 	if timed(unit) || unit == "allocs/op" {
 		return value(unit, v)

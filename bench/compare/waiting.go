@@ -11,9 +11,9 @@ import (
 )
 
 // benchWaiting starts many calls, which the service throttles with a long Retry-After. It
-// measures the memory that the calls use while they wait, and then cancels them. The
-// callers' goroutines already exist at the first measurement, so neither they nor their
-// initial stacks are counted.
+// measures the memory that the calls use while they wait, then cancels them, and measures
+// how long it takes until all have returned. The callers' goroutines already exist at the
+// first measurement, so neither they nor their initial stacks are counted.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {

@@ -13,8 +13,8 @@
 // with a stick table, which counts throttled requests too. Both send Retry-After: 1. The
 // third server is nginx without a limit; it shows how much load redisgate puts on the
 // Redis server while nothing is throttled, and is skipped with any other client. -ideal is
-// the time that an ideal scheduler would need for all calls. Each process makes the same
-// number of calls, and all processes start together.
+// the time that an ideal scheduler would need for all calls if the servers accepted no
+// bursts. Each process makes the same number of calls, and all processes start together.
 //
 // "Time" is the time from the start to the last success, divided by the time that an
 // ideal scheduler would need for the same number of successful calls. This ratio is left
@@ -66,13 +66,14 @@ redis-server. With default flags, it takes twenty minutes.
   -processes N     number of processes (20)
   -callers N       number of callers in each process (50)
   -rate N          requests per second that the server allows (100)
-  -ideal DURATION  time that an ideal scheduler would need for all calls (1m)
+  -ideal DURATION  time that an ideal scheduler would need for all calls, without
+                   bursts (1m)
   -client NAMES    clients, separated by commas: none, gates (one in each
                    process), redisgate, redisgate-lost (the Redis server is
                    killed halfway), redisgate-dies (a quarter of the processes
-                   are killed); the default is all
-  -server NAMES    servers, separated by commas; the default is all, and an
-                   unknown name is an error that lists the known names
+                   are killed); without this flag, all of them
+  -server NAMES    servers, separated by commas; without this flag, all of them;
+                   an unknown name is an error that lists the known names
   -svg DIR         write pictures of the requests over time to this directory
 
 Exit status: 0 on success, 2 if the flags are wrong, 1 on any other error. A
@@ -98,7 +99,7 @@ type plan struct {
 	callers   int           // callers in each process
 	calls     int           // calls that each process makes
 	rate      int           // requests per second that the server allows
-	ideal     time.Duration // time that an ideal scheduler would need for all calls
+	ideal     time.Duration // time that an ideal scheduler would need for all calls, without bursts
 }
 
 func run(args []string, out io.Writer) error {

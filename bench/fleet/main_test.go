@@ -67,7 +67,7 @@ func TestRequestCountsAsEarlyDuringARetryAfterThatAnyProcessReceived(t *testing.
 		{At: 500_000, Answered: 501_000, Status: 200},
 		{At: 1_001_000, Answered: 1_002_000, Status: 200},
 	}
-	assert.Equal(t, 1, early(sends), "only the fourth request must count as early; the third was sent within slack of the 429")
+	assert.Equal(t, 1, early(sends), "the fourth request must count as early, but not the third, which was sent within slack of the 429")
 }
 
 func TestJainsIndexIsOneForEqualShares(t *testing.T) {

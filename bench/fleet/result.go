@@ -132,7 +132,7 @@ func writeTable(w io.Writer, results []result) {
 		if r.commands > 0 {
 			commands = fmt.Sprintf("%.1f", float64(r.commands)/float64(max(r.sent, 1)))
 		}
-		ratio := "–" // no ratio, because failed calls end early and would make the time look short
+		ratio := "–" // left out if many calls failed, because these end early, or if processes were killed
 		if r.dead == 0 && r.failed*10 < r.processes*r.calls {
 			ratio = fmt.Sprintf("%.2f", r.makespan.Seconds()/r.best().Seconds())
 		}

@@ -104,8 +104,8 @@ type atb struct {
 }
 
 // newATB uses the authors' settings, in which both steps are 1.2. They work better here than
-// the defaults in the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
-// 2.0 requests per success instead of 5.0.
+// the defaults in the authors' program, 1.5 and 1.2: with Retry-After, 300 calls at once
+// against 20/s take 2.0 requests per success instead of 5.0.
 func newATB(limit quota) *atb {
 	return &atb{
 		line: newLine(), bucket: newBucket(limit), pause: newPause(), congested: math.Inf(1),
@@ -205,13 +205,14 @@ func (t *telemetry) tell(r report) digest {
 
 // An aatb has a bucket too, but depends on telemetry. After a window in which no refusal
 // was reported and its rate did not change, an aatb raises its rate: by a larger step if it
-// is alone, if it has sent less than 3/4 as much as the average client, or if no client has
-// sent anything. After a window with refusals, it pauses. After a refusal of one of its own
-// requests, it waits as long as the service needs to serve all recently refused requests at
-// its limit, and up to a second more. It also lowers its rate: by less if it has sent less
-// than half as much as the average client.
+// is alone, if it has sent less than 3/4 as much as the average client, or if the earlier
+// reports in the window contain no requests. After a window with refusals, it pauses. If
+// one of its own requests is refused, and left after the latest decrease of the rate, the
+// aatb waits as long as the service needs to serve all recently refused requests at its
+// limit, and up to a second more. It also lowers its rate: by less if it has sent less than
+// half as much as the average client.
 //
-// An aatb makes a routine report only when a request arrives, or while one waits. The
+// An aatb makes routine reports only when a request arrives, or while one waits. The
 // authors' program also makes them at other times.
 type aatb struct {
 	line line
@@ -221,13 +222,13 @@ type aatb struct {
 	bucket  bucket
 	pause   pause
 	sent    int         // number of requests sent since the latest report
-	told    time.Time   // time of the latest report; before the first, of the gate's creation
-	changed time.Time   // time of the latest change of the rate; before the first, of the gate's creation
+	told    time.Time   // time of the latest report or, before the first one, of the gate's creation
+	changed time.Time   // time of the latest change of the rate or, before the first one, of the gate's creation
 	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
-// aatbLittle is the step of clients that are alone or have sent little, and aatbMuch is the
-// step of all other clients. Both are from the authors' settings.
+// aatbLittle is the larger of an aatb's two steps, and aatbMuch is the smaller one. Both are
+// from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {
@@ -266,8 +267,8 @@ func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	return d, sent, float64(d.sent) / float64(d.clients)
 }
 
-// routine makes a routine report. Depending on the digest, it pauses, raises the rate, or
-// does nothing more.
+// routine makes a routine report. After that, it pauses, raises the rate, or does nothing
+// more.
 func (a *aatb) routine() {
 	d, sent, average := a.tell(false)
 	switch {

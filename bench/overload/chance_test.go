@@ -45,7 +45,7 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestGateKeepsAMinimumRateWhileRequestsAreThrottledByChance(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retryAfter string
-		least      float64 // requests per second
+		least      float64 // accepted requests per second
 	}{
 		"no Retry-After": {"", 200},
 		"Retry-After: 1": {"1", 50},
@@ -77,7 +77,7 @@ func TestGateKeepsAMinimumRateWhileRequestsAreThrottledByChance(t *testing.T) {
 				time.Sleep(20 * time.Minute)
 				rate := float64(server.accepted.Load()-before) / (20 * time.Minute).Seconds()
 				callers.Wait()
-				t.Logf("%.1f requests per second", rate)
+				t.Logf("%.1f accepted requests per second", rate)
 				assert.Greater(t, rate, tt.least)
 			})
 		})

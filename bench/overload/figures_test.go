@@ -26,7 +26,7 @@ type figures struct {
 	runs       int
 	goals      []tally   // for each goal: all runs to which the goal applies
 	held       []tally   // for each goal: the runs to which the goal applies, but no exception
-	exceptions [][]tally // for each exception and each goal: the runs to which both apply
+	exceptions [][]tally // for each exception and each goal: the runs in which the exception's bound replaces the goal's own
 }
 
 // A tally counts how often a goal was reached.
@@ -130,8 +130,8 @@ Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated
 outside the exceptions below, which have their own bounds, and "in" is the run with that figure.
 
 A run's name lists the server, the kind of Retry-After, the calls, and the response time. %[1]stb100/0.1%[1]s is a token bucket of 100
-requests/s that holds the tokens of 0.1 s, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s is a sliding window. %[1]s1000@2%[1]s means 1000 calls, made at twice
-the limit.
+requests/s that holds the tokens of 0.1 s, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s a sliding window. %[1]s1000@2%[1]s means 1000 calls, made at twice
+the available rate.
 
 | goal | bound | reached | of | worst | in |
 |---|--:|--:|--:|--:|---|

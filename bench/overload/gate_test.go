@@ -21,7 +21,7 @@ func thousands() []sim.Arrivals {
 }
 
 // matrix returns all scenarios with a thousand calls, and some with ten thousand. With
-// the race detector, matrix returns only a few of these scenarios to save time: the
+// the race detector, matrix returns only some of these scenarios to save time: the
 // figures are the same with and without the race detector.
 func matrix() []sim.Scenario {
 	if raceDetector {

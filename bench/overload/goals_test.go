@@ -128,7 +128,7 @@ var exceptions = []exception{
 	{
 		[]string{makespanToken},
 		"no Retry-After, responses of 1 s", all(not(answersSoon), absent), 1.36,
-		"Trying a pace above the limit costs a pause of two response times. The gate tries a higher pace as often as in the sliding window.",
+		"Trying a pace above the limit costs a pause of two response times. Here, too, the gate tries one within the time of 25 pauses.",
 	},
 	{
 		[]string{sentFewTokens},
@@ -139,7 +139,7 @@ var exceptions = []exception{
 	{
 		[]string{sentAtOnce},
 		"500 tokens, no Retry-After", all(tokens(500), absent), 1.6,
-		"All calls are made at once, and the gate's first burst uses up the bucket. All requests that are then in flight are refused, and a " +
+		"All calls are made at once, and the gate's first burst uses up the bucket. Most requests that are then in flight are refused, and a " +
 			"thousand calls are too few to make up for these refusals.",
 	},
 	{[]string{shortRunShallow}, "Retry-After in seconds", seconds, 1.66, "The gate needs three 429s to find the pace, and each of them costs a second; the ideal time is 10 s."},
@@ -233,8 +233,8 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 	return steady(s, r) && atOnce(s, r) && s.Server.Rate() == 100 && s.Arrivals.Calls == 1000 && s.Answers == sim.Fast
 }
 
-// belowLimit reports whether the ideal server makes no call wait: the load is below the
-// limit, and the server has enough tokens for calls that are made close together.
+// belowLimit reports whether the load is below the limit, the server can accept at least
+// ten requests at once, and the ideal server makes no call wait.
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0
 }

@@ -101,7 +101,7 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 }
 
 // sends makes 100 requests per second, and returns the share of them that g sends.
-// accepted is the share of these requests, sent or not, that the service accepts.
+// accepted is the largest share of these requests, sent or not, that the service accepts.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()
 	sent, accepts := 0, 0

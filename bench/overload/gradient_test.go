@@ -17,7 +17,8 @@ import (
 // defaults of that version. As in the library's README, a WindowedLimit wraps the limit,
 // and requests above the limit block. Once a second, if at least ten responses arrived, a
 // gradient compares their average response time with a long-term average. If the service
-// has become slower, requests must be queuing there, so the limit shrinks.
+// has become slower, requests must be queuing there, so the limit is reduced in proportion.
+// Each update also adds four requests.
 //
 // Gradient2Limit ignores refusals and does not say when to retry a refused request, so the
 // pauses are our addition.
@@ -128,7 +129,7 @@ func (a *longAverage) add(v float64) float64 {
 }
 
 // most returns how many requests a gate admits before the first response arrives. All
-// responses arrive together, when that duration has passed.
+// responses arrive together, when the duration after has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -177,6 +178,6 @@ func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}
-		assert.Equal(t, 20, most(t, g, 10*time.Second), "the limit must not fall below 20")
+		assert.Equal(t, 20, most(t, g, 10*time.Second), "the limit must fall to its minimum of 20")
 	})
 }

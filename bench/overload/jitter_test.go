@@ -25,7 +25,7 @@ func seededGate(startWindow int) *gate.Adaptive {
 	return shared
 }
 
-// gated returns the client whose figures are measured.
+// gated returns a client that has a seeded gate and makes up to 20 attempts.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }

@@ -67,8 +67,8 @@ func newPause() pause {
 }
 
 // extend records a refusal. It returns the pause length without the random time:
-// o.RetryAfter or, if that is zero, the argument otherwise. If both are zero, there is no
-// pause.
+// o.RetryAfter or, if that is zero, the argument otherwise. If both are zero, the pause
+// does not change.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)
 	late := time.Duration(p.rng.Int64N(int64(time.Second / 4)))

@@ -9,32 +9,34 @@
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
 // Tests check how close the gate comes to its goals in three kinds of runs: combinations of
-// servers, arrivals and response times (the matrix: see FIGURES.md), situations that users
-// of cloud APIs encounter (the rows: see ROWS.md and rowlist_test.go), and situations that
-// are drawn at random (the draws: see draws_test.go). PEERS.md compares the gate with other
-// algorithms.
+// servers, kinds of Retry-After, arrivals and response times (the matrix: see FIGURES.md),
+// situations that users of cloud APIs encounter (the rows: see ROWS.md and
+// rowlist_test.go), and situations that are drawn at random (the draws: see
+// draws_test.go). PEERS.md compares the gate with other algorithms.
 //
 // # The simulation
 //
-// A server is a token bucket, a fixed window, or a sliding window of two periods. The
-// sliding window counts throttled requests too, as HAProxy does. The limit may halve or
-// double halfway through the run. Other clients, called strangers, may use the same
-// limit; they send at random times and never wait. The server accepts or refuses a
-// request when half of the response time has passed, and a 429 takes as long as a 200, so
-// clients learn late that they are throttled.
+// In this program and in the matrix, a server is a token bucket, a fixed window, or a
+// sliding window that is estimated from the counts of two periods. The sliding window
+// counts throttled requests too, as HAProxy does. The limit may halve or double halfway
+// through the run. Other clients, called strangers, may use the same limit; they send at
+// random times and never wait. The server accepts or refuses a request when half of the
+// response time has passed, and a 429 takes as long as a 200, so clients learn late that
+// they are throttled. For the rows and the draws, see sim.Situation.
 //
 // The ideal is a server that queues all requests and throttles none. It does not serve
 // strangers while a request is waiting, so the ideal is usually out of reach if there are
 // strangers.
 //
 // "Sent while told to wait" counts the requests that were sent while a Retry-After was in
-// force. Requests that were sent at the very instant at which the Retry-After arrived are
-// not counted. "Time" is the time from the start of the run to the last success, divided by
-// the same time for the ideal. "Wait" is a call's duration minus the response time of
-// its last attempt.
+// force. Requests that were sent at the very instant at which the Retry-After arrived, or
+// in its last 50 µs, are not counted. "Time" is the time from the start of the run to the
+// last success, divided by the same time for the ideal. "Wait" is a call's duration minus
+// the response time of its last attempt. "In flight" is the largest number of requests in
+// flight.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
-// their own jitter, so figures may differ a little from run to run. The tests seed the gate's
+// their own jitter, so figures may differ from run to run. The tests seed the gate's
 // jitter, so that FIGURES.md is the same each time. Without this seed, one of 4,420
 // runs exceeded its bound: it needed 1.39 requests per success, and 1.35 were allowed.
 //
@@ -78,12 +80,13 @@ stands for all names; an unknown name is an error that lists the known names.
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default; a client whose number cannot
                       be set runs only once (0,20)
-  -server NAMES       the server's limits: tb is a token bucket, fw and sw are
-                      windows; tb100/0.1 allows 100 requests per second, and
-                      as many requests at once as in 0.1 s
+  -server NAMES       the server's limits: tb is a token bucket, fw a fixed
+                      window, sw a sliding window; tb100/0.1 allows 100
+                      requests per second, and as many at once as in 0.1 s
   -retry-after NAMES  kinds of Retry-After (seconds)
-  -arrivals NAMES     calls@once, or calls@multiple of the limit
-                      (1000@once,1000@2)
+  -arrivals NAMES     calls@once, calls@multiple of the limit (or of what
+                      strangers leave of it), or calls@onoffmultiple: on and
+                      off for five seconds each (1000@once,1000@2)
   -answers NAMES      response times (10ms)
   -seed LIST          seeds of the random numbers, with one run per seed (1)
   -csv FILE           write all figures to this file, and do not print tables
@@ -204,7 +207,7 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	for s := range strings.SplitSeq(list, ",") {
 		n, err := strconv.ParseUint(s, 10, 63)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a number that is positive or 0", s)
+			return nil, fmt.Errorf("%q is not a whole number from 0 to 2^63-1", s)
 		}
 		ns = append(ns, T(n))
 	}

@@ -30,7 +30,7 @@ func TestFiguresOfClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
 	for _, row := range []string{
 		"| loop-1s | 5.50 | 0 | 1.01 |",                   // (1000+…+100)/1000
 		"| go-retryablehttp | 8.00 | 500 | – |",           // 5 attempts: (1000+…+600)/500
-		"| go-retryablehttp, 20 attempts | 5.50 | 0 |",    //
+		"| go-retryablehttp, 20 attempts | 5.50 | 0 |",    // (1000+…+100)/1000
 		"| azcore | 8.50 | 600 | – |",                     // 4 attempts: (1000+…+700)/400
 		"| loop-1s | 50.50 | 0 | 10.09 |",                 // (1000+990+…+10)/1000
 		"| go-retryablehttp | 98.00 | 950 |",              // (1000+…+960)/50
@@ -47,7 +47,7 @@ func TestEveryClientSucceedsWithoutRetriesBelowTheLimit(t *testing.T) {
 	}
 }
 
-func TestThePlotIsXMLWithAPanelForEachClient(t *testing.T) {
+func TestEachPictureIsXMLWithAPanelForEachContestant(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	overload(t, "-server", "tb100/0.1×2,tb100/1+50%", "-arrivals", "1000@once,1000@onoff1.8", "-client", "gate,aws-standard,loop-1s", "-svg", dir)
 	files, err := filepath.Glob(filepath.Join(dir, "*.svg"))
@@ -82,7 +82,7 @@ func TestTheCSVHasALineForEachRun(t *testing.T) {
 	assert.Len(t, lines, 1+4*2*2)
 }
 
-func TestUnknownNameIsAnErrorThatListsTheKnownOnes(t *testing.T) {
+func TestUnknownNamesAndInvalidNumbersAreQuotedInTheError(t *testing.T) {
 	for _, flag := range []string{"-client", "-server", "-arrivals", "-answers", "-retry-after"} {
 		err := run([]string{flag, "nonsense"}, io.Discard)
 		require.ErrorContains(t, err, `"nonsense"`)

@@ -170,7 +170,7 @@ few requests. "never" means that calls failed, or that the rate was not regained
 `
 
 const peersFoot = `
-- ` + "`aimd`" + `: the pace grows by a tenth each second, and is halved by each refusal.
+- ` + "`aimd`" + `: the pace grows linearly, by a tenth per second, and is halved by refusals.
 - ` + "`atb`, `aatb`" + `: the two algorithms in arXiv 2510.04516, as in the programs that its authors published. Both are given the limit at the start.
   A telemetry server tells AATB's clients what the other clients send.
 - ` + "`gradient`" + `: Netflix's Gradient2Limit, which limits the number of requests in flight according to the response times.
@@ -180,11 +180,11 @@ const peersFoot = `
 
 Other algorithms are better than the gate in these cases:
 
-- Clients that do not communicate make a few calls each, and the limit is a few requests per minute. ATB and AATB are given the limit, and
-  send half as many requests. The gate gets too few responses to learn the limit, so it is hardly better than no gate.
+- Clients that do not communicate make few calls each, and the limit is 40 per minute. ATB and AATB are given the limit, and send about half
+  as many requests. The gate gets too few responses to learn the limit, so for occasional calls it is hardly better than none.
 - The limit changes, or the service recovers. Without a gate, or with the AWS SDK's standard mode, more calls succeed right away. The price is
-  3 to 9 times as many requests while the limit is exceeded.
-- A single client has the whole limit, and is given the limit. AATB needs the fewest requests then, but it is slow to recover in other cases.
+  up to 12 times as many requests while the limit is exceeded.
+- A single client has the whole limit, and is given the limit. AATB needs hardly any retries then, but it is slow to recover in other cases.
 
 The comments in atb_test.go, gradient_test.go and google_test.go say which parts are our guesses, not the authors' work.
 `
@@ -236,7 +236,7 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 
 // The gate's figures in PEERS.md must not differ from the measured figures by more than
 // 5%. The figures of the other strategies are not checked: see near.
-func TestTheTableOfTheGateBesideOtherRulesIsCurrent(t *testing.T) {
+func TestTheTablesOfTheGateBesideOtherAlgorithmsAreCurrent(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/svg"
 )
 
-// Sizes of the README's picture, in pixels.
+// The layout of the README's picture, in pixels.
 const (
 	pictureW, pictureH = 760, 272
 	plotW, plotH       = 310, 150

@@ -11,7 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/svg"
 )
 
-// Sizes in pixels.
+// The layout of a picture: mostColumns is the largest number of panels in a row; all other
+// constants are in pixels.
 const (
 	mostColumns      = 3
 	panelH           = 130
@@ -64,12 +65,12 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds
-	top     float64 // highest rate, in requests per second
+	top     float64 // highest rate that is shown, in requests per second
 }
 
 // axesFor fits the axes to the results. The slowest client may take far longer than the
 // other clients, so the picture is cut off at three times the ideal makespan or at 20 s,
-// whichever is later.
+// whichever is later, rounded up to whole bars.
 func axesFor(results []sim.Result) axes {
 	longest := time.Duration(0)
 	for _, r := range results {

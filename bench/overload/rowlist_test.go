@@ -19,22 +19,22 @@ type family struct {
 	rows  []row
 }
 
-// families are the situations, apart from the matrix, in which the gate is measured.
+// families are the groups of rows, in the order of ROWS.md.
 var families = []family{
 	{"Each call has its own timeout, and more calls are made than the limit allows. `×3` means three times as many.", deadlineRows()},
-	{"An outage of half a minute, with a pool of 50 workers and a limit of 100/s: some requests get a 503 or a 429, some get no response. " +
+	{"An outage of half a minute, with a pool of 50 workers and a limit of 100/s: requests get a 503, a 429 or no response. " +
 		"The figures are the worst of 36 seeds.", outageRows()},
-	{"The limit changes, or other clients (strangers) use a part of the limit for a while. `tb100-0.1` is a token bucket of 100/s that holds the " +
+	{"The limit changes, or other clients (strangers) also use the limit for a while. `tb100-0.1` is a token bucket of 100/s that holds the " +
 		"tokens of 0.1 s, and `pool50` is 50 workers, each of which makes one call after another.", changeRows()},
 	{"A service without a limit throttles a single request by chance. `500` is the number of calls per second.", strayRows()},
 	{"A limit of 5000/s, with 500 workers.", highRows()},
-	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers obey each Retry-After, the number of calls per " +
-		"second is at most 286 without Retry-After, 91 with 1 s, and 20 with 5 s; the goal is half of that.", chanceRows()},
+	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers pause after each 429, about 286 calls per second " +
+		"succeed without Retry-After (pauses of 0.25 s), 91 with 1 s, and 20 with 5 s; the goal is half of that.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit.", twoLimitRows()},
-	{"Each second, a person makes one call and waits for the response, while a batch of 10,000 calls is queued.", laneRows()},
+	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight.", inFlightRows()},
-	{"A limit of a few requests per hour.", slowRows()},
+	{"A limit of 360 or 100 per hour.", slowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
 	{"For ten minutes, 100 clients that do not communicate make occasional calls: in total, 1.2 times as many as the limit of 40 per minute allows.",
@@ -73,7 +73,7 @@ func regained(change time.Duration, rate, goal float64) aim {
 }
 
 // makespanOf is the time until all calls have succeeded, divided by the ideal time. It is
-// never if a call failed.
+// never if a call did not succeed.
 func makespanOf(ideal time.Duration, goal float64) aim {
 	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
 		if r.OK() < len(r.Calls) {
@@ -135,7 +135,7 @@ func deadlineRows() []row {
 			InFlight: 5, RetryAfter: sim.Seconds, Answers: "300ms", Way: 5 * time.Millisecond, Length: end,
 			Callers: []sim.Callers{{Rate: 25, Timeout: 720 * time.Millisecond}},
 		},
-		// Without a gate, 13.5 calls per second succeed. The limit allows 16.
+		// Without a gate, at least 13.5 calls per second succeed. The limit allows 17.
 		goals: []aim{{"successes per second", 0.97 * 13.5, true, func(r *sim.Record) float64 {
 			return float64(r.OK()) / end.Seconds()
 		}}, sentAtMost(1.05)},
@@ -219,7 +219,7 @@ func changeRows() []row {
 	}{{100, 1, 50}, {100, 0.1, 50}, {100, 1, 10}, {100, 1, 1000}, {5, 1, 50}} {
 		for _, c := range []struct{ times, goal float64 }{{2, 30}, {4, 45}, {10, 60}} {
 			if s.workers == 10 && c.times == 10 {
-				continue // ten workers cannot make that many calls
+				continue // ten workers cannot exceed that limit
 			}
 			name := fmt.Sprintf("step/tb%v-%v-pool%d×%v", s.rate, s.depth, s.workers, c.times)
 			rows = append(rows, pool(name, s.workers, limit(s.rate, s.depth, sim.Change{At: at, Times: c.times}), at, s.rate*c.times, c.goal))
@@ -280,8 +280,9 @@ func highRows() []row {
 	}}
 }
 
-// The service throttles one request in a hundred by chance, all the time. If all callers
-// obey each Retry-After, most is the largest possible number of calls per second.
+// The service throttles one request in a hundred by chance, all the time. most is the
+// number of calls per second if a hundred calls, which take 0.1 s, alternate with pauses,
+// which last 0.25 s without Retry-After.
 func chanceRows() []row {
 	const length = 10 * time.Minute
 	var rows []row

@@ -144,13 +144,13 @@ func (r row) log(chosen []strategy, figures map[string][]figure) string {
 const worsens = 0.05
 
 // check compares one of the gate's figures with the goal. If the figure misses the goal,
-// check compares it with the line in ROWS.md. A figure that clearly reaches a goal that it
+// check compares it with the line in ROWS.md. A figure that reaches a goal that it clearly
 // misses in ROWS.md is an error too, unless -update is set.
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		// Only a few calls fail, so their number depends on chance: with one seed, it
-		// varied from 18 to 42.
+		// Only a few calls fail, so their number depends on chance: between runs with one
+		// seed each, it varied from 18 to 42.
 		by = max(by, 3*math.Sqrt(line.gate))
 	}
 	bound, better := line.gate+by, line.gate-by
@@ -211,17 +211,18 @@ func readRows(t *testing.T) map[string]rowLine {
 	return lines
 }
 
-// markdown returns the text of ROWS.md. Rows that were not run are taken from file; ok is
-// false if file lacks one of them. all reports whether all rows were run.
+// markdown returns the text of ROWS.md. Figures that were not measured are taken from file;
+// ok is false if file lacks one of them. all reports whether all rows were run.
 func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
 	ok, all = true, true
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Situations in which the gate is used, and how close it comes to its goals there
 
 Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of the matrix in
-FIGURES.md. The Transport makes up to 20 attempts: with the gate, without a gate, and with a simple AIMD gate, whose pace grows by a tenth
-each second and is halved by each refusal. Figures in bold miss the goal. "Seconds to 90%%" is the time from the end of the change until
-calls succeed at 90%% of the limit, on average both over three seconds and over fifteen. "never" means not before the end of the run.
+FIGURES.md. The Transport makes up to 20 attempts: with the gate, without a gate, and with a simple AIMD gate, whose pace grows linearly, by
+a tenth per second, and is halved by refusals. Figures in bold miss the goal. "Seconds to 90%%" is the time from the end of the change until
+calls succeed at 90%% of the possible rate, on average both over three seconds and over fifteen. "never" means that calls failed, or that the
+rate was not regained.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
@@ -265,7 +266,7 @@ func plain(text string) string {
 //
 // A figure that misses its goal must not be much worse than in ROWS.md. With -update, the
 // test rewrites the lines of the rows that it runs, but fails even then if the gate has
-// become worse.
+// become worse. With other seeds than the rows' own, it only logs the figures.
 func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
@@ -299,7 +300,7 @@ func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 		case !ownSeeds:
 			return
 		case *update:
-			require.True(t, ok, "ROWS.md cannot be written: one of its rows was not run, and the old file lacks that row")
+			require.True(t, ok, "ROWS.md cannot be written: a figure was not measured, and the old file lacks it")
 			require.NoError(t, os.WriteFile("ROWS.md", []byte(text), 0o644))
 			return
 		case !all:

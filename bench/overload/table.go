@@ -39,7 +39,7 @@ func describeServer(s sim.Scenario) string {
 	if s.Server.Strangers != 0 {
 		kind += fmt.Sprintf(", strangers ask for %.0f%%", 100*s.Server.Strangers)
 	}
-	answers := map[sim.Answers]string{sim.Fast: "10 ms", sim.Slow: "1 s", sim.LogNormal: "20 to 200 ms"}[s.Answers]
+	answers := map[sim.Answers]string{sim.Fast: "10 ms", sim.Slow: "1 s", sim.LogNormal: "about 20 to 200 ms"}[s.Answers]
 	retryAfter := map[sim.RetryAfter]string{
 		sim.Seconds: "Retry-After in seconds",
 		sim.Date:    "Retry-After as a date",

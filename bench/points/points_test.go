@@ -1,6 +1,6 @@
 // Package points compares an iamhttp.Transport with other ways to retry requests, point
-// by point, and writes the table in docs/comparison.md. Each cell of the table contains
-// what a test observed.
+// by point. It checks the table in docs/comparison.md or, with -update, writes it. Each
+// cell of the table contains what a test observed.
 package points
 
 import (
@@ -218,7 +218,7 @@ var points = []struct {
 		time.AfterFunc(100*time.Millisecond, cancel)
 		req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 		require.NoError(t, err)
-		_, err = t.client.Transport.RoundTrip(req) // http.Client would replace the error
+		_, err = t.client.Transport.RoundTrip(req) // without http.Client, which would wrap the error
 		return yes(errors.Is(err, context.Canceled))
 	}},
 	{"Redirect", "redirects are left to http.Client and its CheckRedirect", func(t *trial) string {
@@ -270,7 +270,7 @@ var points = []struct {
 		return t.sends()
 	}},
 	{"FiftyCallers", "requests per caller while an account with 50 callers is told to wait 10 s", func(t *trial) string {
-		// Only iamhttp has a gate that finds the limit itself.
+		// Only iamhttp has a gate.
 		without := t.herd(t.client)
 		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
 			return without
@@ -307,7 +307,7 @@ func TestPoints(t *testing.T) {
 	}
 	table.WriteString("\n")
 	if !complete {
-		t.Skip("the table cannot be compared, because some rows were not run")
+		t.Skip("the table cannot be compared, because some rows failed or were not run")
 	}
 
 	const document = "../../docs/comparison.md"
@@ -366,8 +366,8 @@ func (t *trial) get(ctx context.Context) (status int, err error) {
 	return t.do(req)
 }
 
-// do returns the status that the caller gets from the response or from the error. It
-// returns 0 if neither contains a status.
+// do returns the status of the response, or of an error that wraps an iamhttp.Code. It
+// returns the status 0 with any other error.
 func (t *trial) do(req *http.Request) (status int, err error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
@@ -398,8 +398,8 @@ func (t *trial) spacing() time.Duration {
 }
 
 // herd starts 50 callers, one every 100 ms. The service throttles all requests for 10 s.
-// herd returns how many requests a caller sends in these 10 s on average, not counting
-// the first request of all.
+// herd returns the number of requests in these 10 s, not counting the first, divided by
+// 49, the number of callers that did not send it.
 func (t *trial) herd(client *http.Client) string {
 	opens := time.Now().Add(10 * time.Second)
 	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

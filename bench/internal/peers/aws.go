@@ -20,12 +20,14 @@ import (
 // 1.48.0 (November 2026), this mode is the same in the AWS SDKs for all languages:
 //   - A request is sent at most three times, as in earlier versions.
 //   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
-//     other failure (1 s before version 1.48.0). The maximum doubles with each retry.
+//     other failure (before version 1.48.0, 2 s after either). The maximum doubles with
+//     each retry, up to 20 s.
 //   - All calls of a client share a quota of 500 tokens. A retry costs 5 tokens after a
 //     throttled attempt, and 14 after any other failure (before version 1.48.0, 10 after
 //     a timeout and 5 after anything else).
 //
-// This mode obeys X-Amz-Retry-After, in milliseconds, and ignores Retry-After.
+// This mode obeys X-Amz-Retry-After, in milliseconds, but waits at most 5 s longer than
+// without it. It ignores Retry-After.
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
@@ -67,7 +69,7 @@ func (t tick) Done() <-chan struct{} {
 }
 
 // smithyClient is the part of a generated client that the retryer needs: the loop over
-// the attempts, and below it a deserializer that turns a retryable failure into an error.
+// the attempts, and below it a deserializer that turns a 429 or 503 into an error.
 func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {

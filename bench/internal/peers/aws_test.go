@@ -31,7 +31,7 @@ func (r *refusing) call(t *testing.T, do Do) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://iam.test/v3/users", nil)
 	require.NoError(t, err)
-	resp, err := do(req) // the SDK turns the last 429 or 503 into an error
+	resp, err := do(req) // the last 429 or 503 becomes an error
 	if err == nil {
 		resp.Body.Close()
 	}
@@ -39,7 +39,7 @@ func (r *refusing) call(t *testing.T, do Do) {
 
 // The SDK's own tests check its waits and its quota. This test makes sure that the version
 // that we measure behaves as the comment on awsStandard says: older versions have
-// different waits and a different quota.
+// different waits and retry costs.
 func TestAWSSDKHasTheRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -69,7 +69,7 @@ func TestAWSSDKHasTheRetryBehaviorOfNovember2026(t *testing.T) {
 				}
 				assert.Len(t, server.at, calls+tt.retries)
 				assert.LessOrEqual(t, longest, tt.wait)
-				assert.Greater(t, longest, tt.wait/2) // fails by chance once in 2^17 runs
+				assert.Greater(t, longest, tt.wait/2) // fails by chance once in 2^18 runs
 			})
 		})
 	}

@@ -26,7 +26,7 @@ type Peer struct {
 	// RoundTrip makes one call, retries included, even if the peer is a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
 	// Failure returns the peer's own error for a response with a status of 400 or above.
-	// Failure is nil if the peer does not have its own error type.
+	// Failure is nil if the peer has no such error, or returns it instead of the response.
 	Failure func(*http.Response) error
 }
 
@@ -79,7 +79,7 @@ func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	return (&http.Client{Transport: rt}).Do
 }
 
-// Base is the baseline: the base RoundTripper in the shortest possible retry loop.
+// Base is the baseline: the base RoundTripper in a minimal retry loop.
 var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"

@@ -109,7 +109,7 @@ func failsafe(base http.RoundTripper, o Options) http.RoundTripper {
 	return failsafehttp.NewRoundTripper(base, policy.Build())
 }
 
-// puerkito is rehttp, which does not have defaults. The numbers are from its
+// puerkito is rehttp, which does not have defaults. The number of retries is from its
 // documentation.
 func puerkito(base http.RoundTripper, o Options) http.RoundTripper {
 	delay := rehttp.ExpJitterDelay(time.Second, 10*time.Second)
@@ -135,7 +135,7 @@ func gofri(base http.RoundTripper, _ Options) http.RoundTripper {
 	return github_ratelimit.New(githubBody{base})
 }
 
-// GitHubMessage is the body that a 429 must have to make go-github-ratelimit wait.
+// GitHubMessage is a body by which go-github-ratelimit recognizes a 429 for which it waits.
 const GitHubMessage = `{"message":"You have exceeded a secondary rate limit."}`
 
 // githubBody gives each 429 the body that GitHub would send.

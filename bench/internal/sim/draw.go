@@ -43,8 +43,8 @@ func Draw(seed uint64) Situation {
 	return s
 }
 
-// accepted is the largest number of calls that the initial rate limit of a drawn situation
-// allows.
+// accepted is the largest number of calls that the drawn rate of a situation allows during
+// its length.
 const accepted = 3000
 
 const drawStream uint64 = 1<<62 + 1
@@ -155,7 +155,7 @@ func (d draw) happen(s *Situation, rate float64) {
 		s.Faults = []Fault{{From: from, Until: s.Length, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}}
 	case 4:
 		// The 429s are so rare that even a client that stops all calls after each of them
-		// loses at most a hundredth of its time.
+		// loses only about a hundredth of its time.
 		if s.Limits == nil && s.InFlight == 0 {
 			rate = s.offered()
 		}

@@ -38,8 +38,8 @@ var (
 	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-// Bucket returns a token bucket that gains rate tokens per second, and holds at most the
-// tokens that it gains in depth seconds.
+// Bucket returns a token bucket that gains rate tokens per second, and holds the tokens
+// that it gains in depth seconds, but at least one.
 func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }

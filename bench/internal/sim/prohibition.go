@@ -6,7 +6,7 @@ import "time"
 // the responses that have arrived. A 429 does not forbid requests that are sent at the
 // very instant at which it arrives.
 type prohibition struct {
-	until    time.Time // end of the prohibition, according to the responses that arrived before latest
+	until    time.Time // end of the prohibition, according to the responses that arrived before the latest settle
 	latest   time.Time // arrival of the latest response
 	untilNow time.Time // end of the prohibition, according to all responses, including those that arrived at latest
 }

@@ -28,7 +28,7 @@ type Call struct {
 }
 
 // Of returns a Record of the calls that the Callers with these names made, or r itself if
-// names is empty. The Situation stays the same, and Forbidden is 0.
+// names is empty. In a new Record, the Situation stays the same, and Forbidden is 0.
 func (r *Record) Of(names ...string) *Record {
 	if len(names) == 0 {
 		return r

@@ -1,6 +1,6 @@
 // Package sim runs HTTP clients against a server with a rate limit, in virtual time. The
-// clients are real; the network and the server are simulated. Hours of virtual time take a
-// fraction of a second, and all runs of a scenario have the same calls.
+// clients are real; the network and the server are simulated. Hours of virtual time can
+// take a fraction of a second, and all runs of a scenario have the same calls.
 package sim
 
 import (
@@ -30,7 +30,7 @@ type Result struct {
 	Forbidden   int // requests sent while a Retry-After that had already arrived was in force
 	MaxInFlight int // largest number of requests in flight
 
-	FlyingAtFirst int // requests in flight when the first 429 arrived
+	FlyingAtFirst int // requests in flight when the first 429 arrived, including the throttled one
 	// FirstPause is the time from the first 429 until the server would accept a request,
 	// rounded up to whole seconds, plus one second if RetryAfter is Date. It is at least a
 	// second, or 0 if nothing was throttled.

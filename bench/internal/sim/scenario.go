@@ -121,8 +121,9 @@ func (s Scenario) stream(call int) *rand.Rand {
 }
 
 // ideal returns the time at which each call would end if the server queued requests in
-// order of arrival instead of throttling them. No client can do better; to do equally
-// well, a client would have to know the limit and the strangers' requests in advance.
+// order of arrival instead of throttling them. If response times are constant, no client
+// can finish all calls earlier; to do equally well, a client would have to know the limit
+// and the strangers' requests in advance.
 func (s Scenario) ideal() []time.Duration {
 	arrivals := s.arrivals()
 	type request struct {

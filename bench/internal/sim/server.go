@@ -73,7 +73,7 @@ type limiter interface {
 	// charge counts a request that was just accepted as n more requests.
 	charge(n float64)
 	// wait returns the time until take accepts a request, if no other request arrives
-	// first.
+	// first, and the limit does not change.
 	wait(now time.Duration) time.Duration
 }
 

@@ -58,7 +58,7 @@ type verdict struct {
 	status     int // 0: there is no response
 	retryAfter string
 	after      time.Duration // time that the service takes to process the request
-	release    bool          // the request is counted in host.working
+	release    bool          // the request is counted in host.working if it takes time to process
 }
 
 func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {

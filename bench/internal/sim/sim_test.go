@@ -16,7 +16,7 @@ import (
 func once(base http.RoundTripper) func(*http.Request) (*http.Response, error) { return base.RoundTrip }
 
 // patient returns a client that waits before each retry, and retries a call until it
-// succeeds.
+// succeeds or gets an error.
 func patient(wait time.Duration) Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
@@ -130,10 +130,10 @@ func TestSameSeedGivesTheSameRun(t *testing.T) {
 	}
 }
 
-func TestNoClientIsFasterThanTheIdealServer(t *testing.T) {
+func TestPatientClientIsNotFasterThanTheIdealServer(t *testing.T) {
 	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
 		if s.Server.Algorithm == SlidingWindow {
-			continue // a sliding window counts throttled requests, so this client would never succeed
+			continue // a sliding window counts throttled requests, so such a client may never succeed
 		}
 		r := s.Run(t, patient(500*time.Millisecond), false)
 		assert.Equal(t, 100, r.OK, s)

@@ -19,7 +19,7 @@ func TestLimitChangesAtTheTimesInItsCourse(t *testing.T) {
 		Callers: []Callers{{Rate: 1000}},
 	}.Run(t, once)
 	for _, stretch := range []struct{ from, until time.Duration }{{0, 10 * second}, {10 * second, 20 * second}, {20 * second, 30 * second}, {30 * second, 35 * second}} {
-		// The calls are 1 ms apart on average, and the bucket holds 10 or 40 tokens.
+		// The calls are 1 ms apart on average, and the bucket holds at most 40 tokens.
 		assert.InDelta(t, l.Allows(stretch.from, stretch.until), r.Answered(stretch.from, stretch.until), 60, stretch)
 	}
 }

@@ -1,5 +1,5 @@
-// Package svg contains what all SVG pictures in this module share: the start of the file
-// and the style sheet.
+// Package svg contains what the SVG pictures in this module share, such as the start of
+// the file and the style sheet.
 package svg
 
 import (
