@@ -120,12 +120,6 @@ var exceptions = []exception{
 			"the ideal time, as `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` shows.",
 	},
 	{
-		[]string{makespanSliding},
-		"sliding window of 1 s", all(slidingWindow, window(time.Second)), 1.35,
-		"Trying a pace above the limit costs a pause, and the server counts refused requests too, as HAProxy does. The gate tries a higher pace " +
-			"within the time of 25 pauses, so it notices within half a minute that a limit has risen.",
-	},
-	{
 		[]string{makespanToken},
 		"no Retry-After, responses of 1 s", all(not(answersSoon), absent), 1.36,
 		"Trying a pace above the limit costs a pause of two response times. Here, too, the gate tries one within the time of 25 pauses.",

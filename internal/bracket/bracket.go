@@ -65,7 +65,6 @@ const (
 	mostLag  = 10 * time.Millisecond // upper bound of it; between the bounds, it is the time of two turns
 	mostPace = 1e6                   // requests per second
 	known    = 4.0                   // for how many units the pace stays below most() if no upper bound of the limit is known
-	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
 
 // A Send describes a request that was sent. It is passed to the method that reports the
@@ -560,10 +559,13 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if c.returning { // pauses at the best pace may be shorter than the latest one
 			unit = max(c.cost, 2*c.delay(), 1)
 		}
-		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
+		if held < min(proof, c.Proof*unit) {
 			return // a pace that is too high is noticed only when the saved-up requests are used up
 		}
-		if held >= proof { // the pace is not too high, so the limit may have changed since the past epochs
+		// When the limit refused a request, nothing was saved up. If the limit were at the base,
+		// it would have accepted at most base requests per second since then.
+		more := float64(c.passed(now)-1) > c.base*seconds(now-c.refused.at)
+		if held >= proof || more && held >= c.Proof*unit { // the pace is not too high, so the limit may have changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -604,14 +606,15 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 }
 
 // comeBack raises the pace halfway to the best one, on a logarithmic scale, or all the
-// way if halfway is close enough.
+// way if halfway is close enough. The bracket is then as open as it was at the best pace,
+// which may only be what callers asked for, but at most up to twice that pace.
 func (c *Controller) comeBack(now time.Duration) {
 	if to := math.Sqrt(c.pace * c.best); to < nearly*c.best {
 		c.setPace(now, to)
 		return
 	}
 	c.setPace(now, c.best)
-	c.hi = 1.1 * c.best
+	c.hi = max(1.1*c.best, min(c.bestHi, 2*c.best))
 	c.base, c.returning, c.busy = 0, false, 0
 }
 

@@ -429,6 +429,7 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		c.busy, c.granted = 99, 2
 		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
 	}
+	since := func(c *Controller, ago time.Duration, accepted int) { c.refused.at, c.accepted = 100*sec-ago, accepted }
 	try := func(c *Controller, burst0, over float64, held time.Duration) {
 		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = closedBy, 10, over, 10*(1+over), burst0, 100*sec-held
 	}
@@ -466,8 +467,11 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		"burst not used up, but the pace is almost proven: raised":                                                      {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
 		"unproven probe: next step after two units":                                                                     {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
 		"unproven probe: no step within two units":                                                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: no step beyond 40 percent above its base":                                                      {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"probe at 40 percent: next step once it is proven":                                                              {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"unproven probe: next step after two units, however high the pace":                                              {func(c *Controller) { try(c, 99, 0.4, 4*sec) }, 18, 0},
+		"probe at 40 percent that is proven: its pace becomes the new base":                                             {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"more accepted since the refusal than the base allows: proven after two units":                                  {func(c *Controller) { try(c, 99, 0.4, 4*sec); since(c, 10*sec, 102) }, 14 * 1.5, 0},
+		"more accepted since the refusal than the base allows: not proven within two units":                             {func(c *Controller) { try(c, 99, 0.4, 4*sec-ms); since(c, 10*sec, 102) }, 14, 0},
+		"as many accepted since the refusal as the base allows: raised, but not proven":                                 {func(c *Controller) { try(c, 99, 0.4, 4*sec); since(c, 10*sec, 101) }, 18, 0},
 		"proven probe: its pace becomes the new base":                                                                   {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
 		"probe whose excess has not used up the saved-up requests: not raised":                                          {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
 		"probe whose last responses are missing: raised, but not proven":                                                {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
@@ -504,7 +508,7 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 
 func TestFallenPaceReturnsInStepsOnALogarithmicScale(t *testing.T) {
 	c := paced()
-	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
+	c.best, c.bestHi, c.cost, c.busy, c.trip = 160, 240, 3, 6-0.1, 0
 	now := 100 * sec
 	c.raise(now, 1e6)
 	assert.Equal(t, 10.0, c.pace, "the pace should not start to return before requests have waited for two silences, whatever the backlog")
@@ -521,7 +525,7 @@ func TestFallenPaceReturnsInStepsOnALogarithmicScale(t *testing.T) {
 		now++
 	}
 	assert.Equal(t, probe{began: 10, from: moment{at: 102250 * ms}, holding: 10}, c.probe, "the pace has returned, so the probe should be over")
-	assert.InDelta(t, 176, c.hi, 1e-9, "the bracket should be closed")
+	assert.InDelta(t, 240, c.hi, 1e-9, "the bracket should be as open as it was at the best pace")
 	assert.Zero(t, c.busy)
 }
 

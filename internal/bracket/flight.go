@@ -32,6 +32,7 @@ type flight struct {
 
 const (
 	mostCapStrikes = 2
+	leastDoubt     = 20.0 // seconds
 	mostDoubt      = 900.0
 )
 
@@ -102,7 +103,7 @@ func (c *Controller) dropCap() {
 	if c.flight.pace > 0 {
 		c.pace = c.flight.pace
 	}
-	doubt := lasting
+	doubt := leastDoubt
 	if !c.flight.sure { // there never was such a limit: the requests in flight were a burst
 		doubt = min(max(4*c.flight.doubt, doubt), mostDoubt)
 		c.burst0 = max(c.burst0, float64(c.flight.cap))

@@ -177,7 +177,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	t.Run("extra request is accepted", func(t *testing.T) {
 		c := *c
 		c.Accepted(101*sec, s)
-		assert.Equal(t, flight{flying: 20, dropped: c.last, doubt: lasting}, c.flight, "the cap should be dropped")
+		assert.Equal(t, flight{flying: 20, dropped: c.last, doubt: leastDoubt}, c.flight, "the cap should be dropped")
 	})
 	t.Run("extra request is refused", func(t *testing.T) {
 		burst := c.burst
@@ -209,7 +209,7 @@ func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	}
 	c.flight.sure = true
 	c.dropCap()
-	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
+	assert.Equal(t, leastDoubt, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
 // As many requests as a wrong cap allowed were accepted at once, so they were a burst.
@@ -257,7 +257,7 @@ func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T
 	require.True(t, c.capRefused(100*sec, with(19)))
 	assert.Equal(t, []int{18, 1}, []int{c.flight.cap, c.flight.strikes})
 	assert.False(t, c.capRefused(100*sec, with(18)))
-	assert.Equal(t, flight{flying: 20, doubt: lasting}, c.flight)
+	assert.Equal(t, flight{flying: 20, doubt: leastDoubt}, c.flight)
 
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))
@@ -327,7 +327,7 @@ func TestWithoutRetryAfterOnlyARefusalFarBelowTheCapCausesAWait(t *testing.T) {
 }
 
 func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
-	for lasted, best := range map[time.Duration]float64{19 * sec: 0, 20 * sec: 50} {
+	for lasted, best := range map[time.Duration]float64{4 * sec: 0, 5 * sec: 50} {
 		c := capped(true, 20)
 		c.begin, c.last, c.accepted = 100*sec-lasted, 100*sec, int(50*lasted.Seconds())
 		require.True(t, c.Refused(100*sec, with(21), 0))

@@ -24,6 +24,7 @@ type memory struct {
 	guessed      bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven or held for a long time
+	bestHi   float64       // hi when best was found
 	bestAt   time.Duration // when best was found or last confirmed
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
 	patience float64       // how long requests must have waited, in multiples of cost, before the pace begins to return to best
@@ -45,8 +46,8 @@ const (
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
-	lasting       = 20.0 // seconds; a rate that is accepted for this long is not just a burst
-	nearly        = 0.8  // share of the best pace above which a pace counts as equally good
+	lasting       = 5.0 // seconds; a rate that is accepted for this long is probably not just a burst
+	nearly        = 0.8 // share of the best pace above which a pace counts as equally good
 	leastPatience = 2.0
 	mostPatience  = 16.0
 )
@@ -214,10 +215,16 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.best = 0
 		c.remember(now, proven, quiet)
 	}
-	if proven > nearly*c.best {
+	switch {
+	case proven > nearly*c.best:
 		c.patience = leastPatience
+	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had returned to the best one
+		c.patience = min(2*c.patience, mostPatience)
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))
+	if c.pace >= c.hi { // proven and refused: the limit was lower for a while, or is again
+		c.hi = max(c.hi, min(c.bestHi, 2*c.pace))
+	}
 	if blamed {
 		c.byChance(now, e)
 	}
@@ -228,7 +235,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 // unless best is higher.
 func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
-		c.best, c.bestAt, c.cost = pace, now, cost
+		c.best, c.bestHi, c.bestAt, c.cost = pace, c.hi, now, cost
 	}
 }
 

@@ -192,7 +192,11 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9)
-			assert.Zero(t, c.best, "best should not be set after less than 20 seconds, which may be a burst")
+			if c.begin == 10*sec && c.total > 0 {
+				assert.InDelta(t, lo, c.best, 1e-9, "a rate that was accepted for at least 5 seconds should be remembered")
+			} else {
+				assert.Zero(t, c.best, "a burst should not be remembered")
+			}
 			assert.InDelta(t, tt.burst, c.burst, 1e-9)
 			assert.InDelta(t, tt.burst0, c.burst0, 1e-9)
 			assert.Equal(t, 2.0, c.silence)
@@ -200,11 +204,11 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 	}
 }
 
-// The shortest stretch of at least 20 seconds counts, because it is the latest.
-func TestPaceOfAFirstEpochOf20SecondsIsRemembered(t *testing.T) {
-	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {50 * sec, 5000}}, 1, 5*sec)
+// The shortest stretch of at least 5 seconds counts, because it is the latest.
+func TestPaceOfTheLast5SecondsBeforeTheFirstRefusalIsRemembered(t *testing.T) {
+	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {45 * sec, 4500}, {46 * sec, 4550}, {50 * sec, 5150}}, 1, 5*sec)
 	c.Next(55*sec, 0)
-	assert.InDelta(t, 1000./25, c.best, 1e-9)
+	assert.InDelta(t, 650./10, c.best, 1e-9)
 	assert.Equal(t, 50*sec, c.bestAt)
 	assert.Equal(t, 5.0, c.cost)
 	assert.Equal(t, leastPatience, c.patience)
@@ -561,6 +565,49 @@ func TestLowerBoundOfThePace(t *testing.T) {
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
 			assert.InDelta(t, max(0.5, 0.8*tt.longest), c.longest, 1e-9)
 			assert.InDelta(t, max(tt.asked, 0.98*tt.longestAsked), c.longestAsked, 1e-9)
+		})
+	}
+}
+
+func TestRefusalOfAProvenPaceReopensTheBracketAsFarAsItWasOpenAtTheBestPace(t *testing.T) {
+	for name, tt := range map[string]struct{ bestHi, hi float64 }{
+		"closed at the best pace":           {11, 11},
+		"open at the best pace":             {15, 15},
+		"no upper bound when it was found":  {math.Inf(1), 20},
+		"unknown, for example after Resume": {0, 6}, // unchanged
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.proven, c.best, c.bestHi, c.bestAt = []float64{10}, 10, tt.bestHi, 50*sec
+			c.begin, c.last, c.sumTime, c.accepted, c.sent = 99*sec, 100*sec, 100, 5, 6
+			c.refused = Send{epoch: 7, seq: 6, pace: 10, at: 100 * sec}
+			c.judgeEpoch(102*sec, 5, 2, 100)
+			assert.Equal(t, 10.0, c.pace)
+			assert.InDelta(t, tt.hi, c.hi, 1e-9)
+		})
+	}
+}
+
+func TestEachReturnToTheBestPaceThatIsRefusedSoonDoublesThePatience(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set      func(*Controller)
+		patience float64
+	}{
+		"refused at the best pace":            {func(*Controller) {}, 4},
+		"never more than 16 silences":         {func(c *Controller) { c.patience = 12 }, 16},
+		"the pace had not been raised":        {func(c *Controller) { c.raises = 0 }, 2},
+		"refused well below the best pace":    {func(c *Controller) { c.refused.pace = 7 }, 2},
+		"almost the best pace was proven":     {func(c *Controller) { c.patience, c.best, c.refused.pace = 4, 1, 1 }, 2},
+		"the probe on the way back counts it": {func(c *Controller) { c.base, c.from.seq, c.from.at = 9, 5, 100*sec }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.best, c.bestHi, c.bestAt, c.raises = 10, 20, 50*sec, 1
+			c.begin, c.last, c.sumTime, c.accepted, c.sent = 99*sec, 100*sec, 100, 5, 6
+			c.refused = Send{epoch: 7, seq: 6, pace: 10, at: 100 * sec}
+			tt.set(c)
+			c.judgeEpoch(102*sec, 5, 2, 100)
+			assert.InDelta(t, tt.patience, c.patience, 1e-9)
 		})
 	}
 }
