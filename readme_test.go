@@ -177,8 +177,8 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	}
 	assert.Equal(t, setups["docs/tutorial.md"], setups["README.md"])
 	for _, command := range append(setups["README.md"], "go vet ./...", "go test ./...") {
-		// The tutorial's directory is next to the clone. This one is not: through a link, the go
-		// command would compile the module once more.
+		// The tutorial's directory is next to the clone; this one is not. A symbolic link to
+		// the clone would not help: the go command would compile the module once more.
 		run(strings.ReplaceAll(command, "=../iamhttp", "="+root))
 	}
 

@@ -178,11 +178,11 @@ func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testi
 	}{
 		"a failure that is not retried": {[]step{answer(404, "x")}, nil, true},
 		"RetryMax is used up":           {[]step{answer(429, "x")}, nil, false},
-		"PrepareRetry does not count":   {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry = nil }, false},
+		"PrepareRetry is removed":       {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry = nil }, false},
 		"PrepareRetry fails": {[]step{answer(429, "x")}, func(c *retryablehttp.Client) {
 			c.PrepareRetry = func(*http.Request) error { return errors.New("no signature") }
 		}, true},
-		"a CheckRetry that wraps ours, and PrepareRetry does not count": {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) {
+		"a CheckRetry that wraps ours, and PrepareRetry is removed": {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) {
 			c.PrepareRetry = nil
 			ours := c.CheckRetry
 			c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {

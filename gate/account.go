@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
+	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause or a hold
 	longestPause = 24 * time.Hour         // upper bound of Retry-After; a longer one is assumed to be a mistake
 	longAnswer   = 2 * time.Second        // time without a response after which the window grows nevertheless
 	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
@@ -70,7 +70,7 @@ type account struct {
 	wake       *time.Timer
 	wakeAt     time.Duration
 	rng        *rand.Rand
-	throttled  time.Duration // when a 429 last began a pause, here or elsewhere in the fleet
+	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
 	seen       int64         // accepted plus ticket at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end

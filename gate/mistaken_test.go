@@ -43,7 +43,7 @@ func (b *slowBucket) serve(trip time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Accepted}
 }
 
-// work makes one call to b after the other, until ctx ends. An accepted request takes the
+// work makes calls to b, one after another, until ctx ends. An accepted request takes the
 // given time.
 func work(ctx context.Context, g gate.Gate, b *slowBucket, trip time.Duration) {
 	for resend := 0; ; resend++ {

@@ -36,14 +36,15 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
 
-// jitter returns the upper bound of the random time that may be added to such a pause.
+// jitter returns the upper bound of the random time that may be added to a pause or a hold
+// of the given length.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
-// first, and whether w should be refused because of that. It should if its response would
-// probably miss the deadline and tries does not allow that, or if the turn should go to a
-// caller with more time. An inner request is sent before all others, so it may be sent as
-// long as any time is left.
+// first, and whether w should be refused because of that. It should if the deadline comes
+// first; if its response would probably miss the deadline, unless no waiter is ahead and
+// tries allows it; or if the turn should go to a caller with more time. An inner request is
+// sent before all others, so it may be sent as long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
@@ -69,7 +70,7 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 // tries reports whether a waiter may be sent at the given time although its response is
 // expected after its deadline. The gate allows this if no other request seems to want the
 // turn, and otherwise now and then, because responses may have become faster. It does so
-// less often for a request that has already waited, because the next request to arrive
+// less often for a request that has waited by then, because the next request to arrive
 // probably has more time left and can use the turn.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)

@@ -91,8 +91,8 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	return found, at
 }
 
-// endHold ends a hold whose time is over. If nothing was sent since the pause began, the
-// controller treats the hold like a wait that the service asked for.
+// endHold ends a hold whose time is over. If nothing has been sent since the pause began,
+// the controller treats the hold like a wait that the service asked for.
 func (a *account) endHold(now time.Duration) {
 	if a.hold.until == 0 || now < a.hold.until {
 		return

@@ -125,8 +125,8 @@ func farAway(now time.Duration) *account {
 	return a
 }
 
-// Otherwise, the caller would keep the turn from those that arrive later and have more
-// time.
+// If it were not refused, the caller would keep the turn from those that arrive later and
+// have more time.
 func TestCallerIsRefusedIfTheNextTurnIsFarAwayAndLeavesLittleTime(t *testing.T) {
 	const s, ms, now = time.Second, time.Millisecond, time.Minute
 	for name, tt := range map[string]struct {

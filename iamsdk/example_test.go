@@ -13,7 +13,7 @@ import (
 )
 
 // A telekomClient has the fields of gophertelekomcloud's ProviderClient that matter here,
-// and a huaweiClient has the corresponding fields of golangsdk's.
+// and a huaweiClient has those of golangsdk's.
 type (
 	telekomClient struct {
 		HTTPClient          http.Client

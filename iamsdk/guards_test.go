@@ -39,7 +39,8 @@ type (
 		http.RoundTripper
 		CloseIdleConnections()
 	}
-	// besideFunction may also send requests where nothing reveals it.
+	// besideFunction may also send requests through a function, which does not reveal
+	// where it sends them.
 	besideFunction struct {
 		Rt http.RoundTripper
 		do func(*http.Request) (*http.Response, error)
@@ -308,7 +309,7 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
 		"in a hidden field":        {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
 		"in a function":            {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
-		"in a function of a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},
+		"in a function in a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},
 		"in a client": {func(rt http.RoundTripper) http.RoundTripper {
 			return &indirect{own: &settings{client: &http.Client{Transport: rt}}}
 		}, false},
@@ -449,7 +450,7 @@ func TestTheSDKGetsAResponseEvenIfItsRoundTripperIsBelowAnotherTransport(t *test
 	assert.Equal(t, 1, reported)
 }
 
-// indirect is a RoundTripper that sends requests by the one of its fields that is set.
+// indirect is a RoundTripper that sends requests through whichever of its fields is set.
 type indirect struct {
 	do    func(*http.Request) (*http.Response, error)
 	own   *settings

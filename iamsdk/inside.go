@@ -76,7 +76,7 @@ func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 
 // isOpaque reports whether rt may pass its requests to a RoundTripper that inside does not
 // find, judging by its type: rt is a function, or a struct outside net/http that can hold
-// a RoundTripper, a client or such a function elsewhere than in an exported field.
+// a client, such a function, or a RoundTripper that is not itself an exported field.
 func isOpaque(rt http.RoundTripper) bool {
 	t := reflect.TypeOf(rt)
 	if t.Kind() == reflect.Pointer {

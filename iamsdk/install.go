@@ -41,7 +41,7 @@ import (
 // If you call Install again for the same client, t replaces the earlier Transport (if t
 // is nil, the earlier one stays), and the Options of every call apply. If the client's
 // RoundTripper passes its requests to t in a way that Install cannot see, the requests
-// fail with an error.
+// usually fail with an error.
 //
 // Whatever the Options, the Transport does not retry a login whose response says that the
 // account is locked.

@@ -35,7 +35,7 @@ type Constants struct {
 	Backlog     float64 // work that is waiting or has waited, in units, that makes a raise worth its risk
 	Hold        float64 // busy time at a closed bracket, in units, before a higher pace is tried
 	HoldMost    float64 // upper bound of that time, which doubles after a probe that found nothing
-	Proof       float64 // duration of a small step of a probe, in units, unless the step is proven sooner
+	Proof       float64 // duration of a step of a probe, in units, unless the step is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
 	Decay       float64 // factor by which a burst shrinks, if not by more, after an early refusal or a failed probe
 	OwnPause    float64 // lower bound of most pauses that the service did not ask for, in seconds
@@ -606,8 +606,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 }
 
 // comeBack raises the pace halfway to the best one, on a logarithmic scale, or all the
-// way if halfway is close enough. The bracket is then as open as it was at the best pace,
-// which may only be what callers asked for, but at most up to twice that pace.
+// way if halfway is close enough. At the best pace, the bracket is as open as it was when
+// that pace was found, because callers may not have asked for more, but hi is at least 1.1
+// times and at most twice that pace.
 func (c *Controller) comeBack(now time.Duration) {
 	if to := math.Sqrt(c.pace * c.best); to < nearly*c.best {
 		c.setPace(now, to)

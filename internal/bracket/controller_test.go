@@ -421,7 +421,8 @@ func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 	}
 }
 
-// The bracket is open, from 8 to 14.4, or closed, from 8 to 10.5, unless a row sets it.
+// Unless a row changes it, the bracket is open, from 8 to 14.4. A row closes it by setting
+// hi to closedBy.
 func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
@@ -467,7 +468,7 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		"burst not used up, but the pace is almost proven: raised":                                                      {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
 		"unproven probe: next step after two units":                                                                     {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
 		"unproven probe: no step within two units":                                                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: next step after two units, however high the pace":                                              {func(c *Controller) { try(c, 99, 0.4, 4*sec) }, 18, 0},
+		"unproven probe at 40 percent: next step after two units":                                                       {func(c *Controller) { try(c, 99, 0.4, 4*sec) }, 18, 0},
 		"probe at 40 percent that is proven: its pace becomes the new base":                                             {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
 		"more accepted since the refusal than the base allows: proven after two units":                                  {func(c *Controller) { try(c, 99, 0.4, 4*sec); since(c, 10*sec, 102) }, 14 * 1.5, 0},
 		"more accepted since the refusal than the base allows: not proven within two units":                             {func(c *Controller) { try(c, 99, 0.4, 4*sec-ms); since(c, 10*sec, 102) }, 14, 0},

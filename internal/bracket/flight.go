@@ -9,7 +9,7 @@ import "time"
 // While there is a cap, it replaces the pace: once as many requests are in flight as it
 // allows, the next one waits until another has landed, which means that its outcome was
 // reported, or may be lost. In the meantime, the controller does not judge the pace, but
-// it remembers a pace that was accepted for long.
+// it remembers a pace that was accepted for a long time.
 type flight struct {
 	flying int // number of requests that have no outcome yet, including those of earlier epochs
 
@@ -19,7 +19,7 @@ type flight struct {
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace that the cap has replaced; 0: none yet
 	strikes int           // number of recent refusals of requests that were sent within the cap
-	since   time.Duration // when the cap was set or last withstood a refusal
+	since   time.Duration // when the cap was set, or was last kept or lowered after a refusal
 	hold    float64       // units from since to the next trial; a cap that is not sure is usually tried sooner
 
 	dropped time.Duration // send time of the latest request when a cap was last dropped
@@ -27,7 +27,7 @@ type flight struct {
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
-	suspect  int  // number in flight when the request was sent whose refusal began the latest pause, or, if first, one more than the first burst had accepted; 0: the number is not suspected to be the cause
+	suspect  int  // number in flight when the request was sent whose refusal began the latest pause, or, if first, one more than the number that suspectCap counted after the first refusal; 0: the number is not suspected to be the cause
 }
 
 const (
@@ -133,8 +133,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if !c.learned {
-		// If the number in flight is limited, the limit is the number of requests that
-		// were accepted from the first burst.
+		// If the number in flight is limited, the limit is about n, and the refused
+		// request was one beyond it.
 		if n >= 4 {
 			f.suspect, f.first = n+1, true
 		}
@@ -167,8 +167,9 @@ func (c *Controller) setCap(now time.Duration, n int) {
 }
 
 // nextByCap returns the time at which the next request may be sent. If the cap allows it,
-// this is now, or shortly after the latest request. Otherwise, it is the time by which an
-// extra request would have been refused, or after which a response may be lost.
+// this is now, or shortly after the latest request. Otherwise, it is the time from which an
+// extra request may be sent, by which one would have been refused, or after which a
+// response may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	quick := c.quick()

@@ -23,7 +23,7 @@ type memory struct {
 	heardAt      time.Duration // latest time at which an accepted request was sent
 	guessed      bool          // whether the pace is a guess, made after several probes failed
 
-	best     float64       // the highest pace of the last 15 minutes that was proven or held for a long time
+	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
 	bestHi   float64       // hi when best was found
 	bestAt   time.Duration // when best was found or last confirmed
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
@@ -87,7 +87,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.delay(), shortest)
 	passed := c.passed(now)
 	if passed > 0 {
-		c.probes = min(c.probes, 1) // when the pause began, the requests in flight were still unknown
+		c.probes = min(c.probes, 1) // when the pause began, the outcomes of the requests in flight were still unknown
 	}
 	if !c.explained {
 		c.suspectCap(now)
@@ -218,7 +218,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	switch {
 	case proven > nearly*c.best:
 		c.patience = leastPatience
-	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had returned to the best one
+	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had been raised almost to the best one, or further
 		c.patience = min(2*c.patience, mostPatience)
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))

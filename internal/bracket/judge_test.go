@@ -204,7 +204,8 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 	}
 }
 
-// The shortest stretch of at least 5 seconds counts, because it is the latest.
+// The shortest stretch of at least 5 seconds counts, because it is the most recent. The
+// pause counts as part of it.
 func TestPaceOfTheLast5SecondsBeforeTheFirstRefusalIsRemembered(t *testing.T) {
 	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {45 * sec, 4500}, {46 * sec, 4550}, {50 * sec, 5150}}, 1, 5*sec)
 	c.Next(55*sec, 0)
@@ -593,12 +594,12 @@ func TestEachReturnToTheBestPaceThatIsRefusedSoonDoublesThePatience(t *testing.T
 		set      func(*Controller)
 		patience float64
 	}{
-		"refused at the best pace":            {func(*Controller) {}, 4},
-		"never more than 16 silences":         {func(c *Controller) { c.patience = 12 }, 16},
-		"the pace had not been raised":        {func(c *Controller) { c.raises = 0 }, 2},
-		"refused well below the best pace":    {func(c *Controller) { c.refused.pace = 7 }, 2},
-		"almost the best pace was proven":     {func(c *Controller) { c.patience, c.best, c.refused.pace = 4, 1, 1 }, 2},
-		"the probe on the way back counts it": {func(c *Controller) { c.base, c.from.seq, c.from.at = 9, 5, 100*sec }, 2},
+		"refused at the best pace":         {func(*Controller) {}, 4},
+		"never more than 16 silences":      {func(c *Controller) { c.patience = 12 }, 16},
+		"the pace had not been raised":     {func(c *Controller) { c.raises = 0 }, 2},
+		"refused well below the best pace": {func(c *Controller) { c.refused.pace = 7 }, 2},
+		"the epoch proved a better pace":   {func(c *Controller) { c.patience, c.best, c.refused.pace = 4, 1, 1 }, 2},
+		"refused during a probe":           {func(c *Controller) { c.base, c.from.seq, c.from.at = 9, 5, 100*sec }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()

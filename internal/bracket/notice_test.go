@@ -16,7 +16,7 @@ func swift() *Controller {
 	return c
 }
 
-func TestRequestsThatWereNotRefusedInTimeWereAcceptedIfRefusalsAreQuick(t *testing.T) {
+func TestRequestsThatWereNotRefusedInTimeCountAsAcceptedIfRefusalsAreQuick(t *testing.T) {
 	c := swift()
 	c.heardOn = 9 * sec
 	c.Sent(10*sec, 9)
@@ -85,8 +85,9 @@ func TestPaceIsNotRaisedWhileRequestsAreLost(t *testing.T) {
 	}
 }
 
-// Requests that are sent together overtake each other on the way. The service would refuse
-// one of those within the cap, which would then be dropped although it is right.
+// Requests that are sent together may overtake each other on the way. The service would
+// then refuse one of those within the cap, and the cap would be dropped although it is
+// right.
 func TestRequestBeyondACapIsNotSentTogetherWithThoseThatFillIt(t *testing.T) {
 	c := swift()
 	c.setCap(10*sec, 20)
@@ -97,8 +98,8 @@ func TestRequestBeyondACapIsNotSentTogetherWithThoseThatFillIt(t *testing.T) {
 	assert.Equal(t, 10*sec+400*ms, c.Next(10*sec+400*ms, 9))
 }
 
-// At a low pace, responses are rare, and requests that take very long are always in
-// flight beside the others.
+// At a low pace, responses are rare, and requests that take very long may be in flight all
+// the time.
 func TestResponsesMayBeAsFarApartAsRequests(t *testing.T) {
 	c := swift()
 	c.trip, c.notice, c.pace = 0.05, 0.005, 2
@@ -187,7 +188,7 @@ func TestRefusalsWhoseSendTimeIsUnknownRaiseTheBoundOfTheTimeThatTheyTake(t *tes
 	assert.InDelta(t, 0.01, c.notice, 1e-9, "no bound is needed once a refusal was timed")
 }
 
-func TestFirstGuessCountsRequestsInFlightOnlyAfterTheTimeThatRefusalsTake(t *testing.T) {
+func TestFirstGuessCountsRequestsInFlightOnlyAfterTwiceTheTimeThatRefusalsTake(t *testing.T) {
 	for _, after := range []time.Duration{10 * ms, 20 * ms} {
 		c := &Controller{Constants: constants, notice: 0.01, noticed: true, closed: 20 * sec}
 		c.last, c.flight.flying = 20*sec, 19

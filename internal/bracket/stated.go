@@ -148,8 +148,8 @@ func (c *Controller) consider(first bool) {
 }
 
 // agree compares the statement with the first epoch. A token bucket accepts one request
-// per token and then accepts requests at its rate; a window accepts only a fixed number
-// of requests.
+// per saved token and then accepts requests at its rate; a window accepts only a fixed
+// number of requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
