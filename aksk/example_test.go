@@ -9,6 +9,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -80,4 +81,42 @@ func ExampleTransport_SignsEachAttempt() {
 		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},
 	}}
 	_ = client
+}
+
+// If you send a request without a Transport, sign it yourself, shortly before you send it.
+func ExampleSign() {
+	req, err := http.NewRequest("GET", "https://iam.example/v3/users", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) // usually time.Now()
+	if err := aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, at); err != nil {
+		fmt.Println(err)
+		return
+	}
+	algorithm, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	fmt.Println(algorithm, req.Header.Get("X-Sdk-Date"))
+	// Output: SDK-HMAC-SHA256 20261125T120000Z
+}
+
+// If an SDK signs requests, their access key tells you which account they belong to, for
+// example as GateKey.
+func ExampleAccessKey() {
+	shared := new(gate.Adaptive)
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Gate:    shared,
+			GateKey: func(r *http.Request) string { return gate.KeyByHostAndMethod(r) + " " + aksk.AccessKey(r) },
+		},
+		Timeout: time.Minute,
+	}
+	_ = client // pass this client to the SDK
+}
+
+// Credentials do not reveal the keys when they are printed.
+func ExampleCredentials() {
+	c := aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}
+	fmt.Printf("%v %+v\n", c, &c)
+	// Output: aksk.Credentials aksk.Credentials
 }

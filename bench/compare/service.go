@@ -23,8 +23,8 @@ type service struct {
 	protocols *http.Protocols
 
 	script   []answer
-	next     atomic.Int64 // number of attempts since the latest begin
-	received atomic.Int64 // bytes received since the latest begin
+	next     atomic.Int64 // number of attempts answered since the latest begin
+	received atomic.Int64 // bytes of request bodies received since the latest begin
 	buf      []byte       // buffer for reading request bodies if network is "memory"; one body at a time
 
 	mu    sync.Mutex
@@ -125,7 +125,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, a.body)
 }
 
-// inMemory is a base RoundTripper without a network. It allocates once for each request.
+// inMemory is the base RoundTripper for the network "memory": it has no connections. It allocates once for each request.
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {

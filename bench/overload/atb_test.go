@@ -19,10 +19,10 @@ import (
 // ATB and AATB are the two algorithms of "Rethinking HTTP API Rate Limiting: A
 // Client-Side Approach", arXiv 2510.04516. We worked from the abstract and the introduction
 // of the paper, and from the rules and settings in the programs that its authors published.
-// The rules below are those in the programs, in our own words.
+// The comments on atb and aatb state these rules in our own words.
 //
 // The authors' client makes one call after another, so a gate for many callers needs
-// rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
+// rules that their programs do not have. Our additions and changes, each in favor of ATB and AATB:
 //   - A response changes the rate only if its request left after the latest change (in
 //     AATB, after the latest decrease). With only one request in flight at a time, this
 //     holds for every response.
@@ -34,7 +34,7 @@ import (
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
 //     halve the rate after 408, 425, 500, 502, 503 and 504.
-//   - AATB's sums are exact. The authors' programs sum up slots of 2 s and 10 s.
+//   - AATB counts exactly. The authors' programs count in slots of 2 s and 10 s.
 
 // A quota is a limit that a gate knows from the start: rate is in requests per second, and
 // tokens is how many requests the service accepts at once.
@@ -81,8 +81,7 @@ func (b *bucket) take() time.Duration {
 // raise multiplies the rate by step, but raises it by at least leastRate.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower divides the rate by the given divisor, but not to less than leastRate, and sets
-// the number of tokens.
+// lower divides the rate, which never falls below leastRate, and sets the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
@@ -155,7 +154,7 @@ func (a *atb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// reportEvery is the time after an aatb's latest report at which a routine report is due.
+// reportEvery is how long after an aatb's latest report a routine report is due.
 // It is also the length of the window over which telemetry sums up the reports.
 const reportEvery = 30 * time.Second
 
@@ -227,8 +226,8 @@ type aatb struct {
 	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
-// aatbLittle is the larger of an aatb's two steps, and aatbMuch is the smaller one. Both are
-// from the authors' settings.
+// An aatb that has sent little raises its rate by aatbLittle; one that has sent much, by
+// aatbMuch. Both factors are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {
@@ -327,7 +326,7 @@ func answered(g gate.Gate, t gate.Ticket, r gate.Result) {
 	g.Observe(gate.Request{Key: "iam.test"}, t, gate.Outcome{Result: r})
 }
 
-func TestATBRaisesItsRateIfAWaitingRequestSucceedsAndHalvesItIfItIsRefused(t *testing.T) {
+func TestATBRaisesItsRateIfARequestThatWaitedSucceedsAndHalvesItAfterARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newATB(quota{rate: 1, tokens: 1})
 		g.below = 1.5
@@ -401,7 +400,7 @@ func TestAATBRaisesItsRateAfterAWindowWithoutRefusals(t *testing.T) {
 	}
 }
 
-func TestAATBWaitsUntilTheLimitCanServeAllRefusedRequests(t *testing.T) {
+func TestAATBWaitsUntilTheServiceCanServeAllRefusedRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		others int // requests in each of the four reports of another client
 		by     float64

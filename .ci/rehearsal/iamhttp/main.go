@@ -1,4 +1,4 @@
-// A program that uses the root module.
+// Iamhttp uses the root module, as a user's program does. .ci/rehearse runs it.
 package main
 
 import (
