@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text contains none of the three planted secrets, neither as plain
-// text nor in one of four encodings that package fmt uses.
+// hides asserts that a text contains none of the three planted secrets, as plain text or
+// in any of four encodings that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
 	for _, planted := range []string{temporary.AccessKey, secret, token} {

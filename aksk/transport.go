@@ -150,8 +150,8 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 }
 
 // sign returns a copy of the request with a new signature; at is the time of that
-// signature. If Sign fails, but the context has not ended and the request already has a
-// signature, sign returns the request itself.
+// signature. If Sign fails, but c is usable, the context has not ended, and the request
+// already has a signature, sign returns the request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err

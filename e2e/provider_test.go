@@ -17,8 +17,8 @@ import (
 func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) { //nolint:tparallel // the subtests share a limit
 	t.Parallel()
 	front := at(t, nginxJob)
-	// Fifty requests at once exceed the burst of 20 by thirty. So that job is twice as
-	// large: thirty requests are 2.5% of it.
+	// Fifty requests at once exceed the burst of 20 by thirty. The job with that
+	// parallelism is therefore twice as large: thirty requests are 2.5% of it.
 	for parallel, each := range map[string]string{"10": "50", "50": "100"} {
 		t.Run("parallelism "+parallel, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", each, "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")

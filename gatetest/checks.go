@@ -16,12 +16,12 @@ var checks = []check{
 	{"many concurrent callers are all admitted", `Gate: "It must be safe for concurrent use".`, manyCallers},
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
-	// Pauses.
+	// These checks are about pauses.
 	{"requests for a throttled key wait until Retry-After has elapsed", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, retryAfterObeyed},
 	{"requests for a throttled key wait even without Retry-After", `Gate.Observe: "or, if RetryAfter is zero, for a time that the gate chooses".`, pauseOfItsOwn},
 	{"a later, longer pause also applies to waiting requests", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseExtended},
 	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseNotShortened},
-	// Errors.
+	// These checks are about canceled and refused requests.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
 	{"a context may be of any type", `Gate.Wait's signature: a context.Context is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
 	{"a wait does not outlast its context's deadline", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
@@ -386,7 +386,7 @@ func zeroMaxWait(t *trial) error {
 	return nil
 }
 
-const places = 100 // how many slots a faulty gate can lose at once; if it has more, that may go unnoticed
+const places = 100 // how many slots a check tries to make a faulty gate lose at a time; a faulty gate with more slots may pass
 
 // canceledKeepNothing finds a gate in which a canceled waiter keeps its slot, for example
 // if the waiter is admitted and canceled at the same moment.

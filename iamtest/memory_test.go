@@ -103,7 +103,7 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 	}
 }
 
-func TestHeaderFieldsThatAHandlerSetsLateAreIgnoredAsOverASocket(t *testing.T) {
+func TestHeaderFieldsThatAHandlerSetsLateAreTreatedAsOverASocket(t *testing.T) {
 	body := func(w http.ResponseWriter) { _, _ = io.WriteString(w, "hello") }
 	for name, handle := range map[string]http.HandlerFunc{
 		"after WriteHeader": func(w http.ResponseWriter, _ *http.Request) {

@@ -31,7 +31,7 @@
 // is a turn, or a message from the leader that no turn is due yet. Learning who the new
 // leader is does not count as a reply.
 //
-// Clocks need not agree. The network carries only durations, stamps that only their
+// Clocks need not agree. The times in messages are durations, stamps that only their
 // sender interprets, and send times of which only the differences are used. Times that
 // have to outlive a process are measured by the server's clock.
 //

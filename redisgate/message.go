@@ -161,12 +161,12 @@ func (s *state) join(anew state) state {
 // untrustworthy.
 const (
 	maxMessage = 1 << 20 // largest message, in bytes
-	maxCount   = 1 << 16 // largest value of Waiting, Others, Members and history.Flying
+	maxCount   = 1 << 16 // largest value of Waiting, Others, Sharing, Members and history.Flying
 	maxMarks   = 128     // largest number of marks in a history; a gate sends at most 66
 	maxName    = 64      // longest ID, in bytes
 	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // longest pause, as in package gate
-	maxAge     = 100 * 365 * 24 * time.Hour // largest age of a process
+	maxAge     = 100 * 365 * 24 * time.Hour // largest age in a history, and largest turns.At
 )
 
 // parse reads a message that arrived at the time now. It rejects a message that makes no

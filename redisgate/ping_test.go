@@ -71,7 +71,7 @@ func TestPingFailsIfAnyCommandInTheREADMEIsDenied(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: command, Password: "secret"})
 		g := New(client, Options{Logger: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
-		assert.Error(t, g.Ping(ctx), "the user may not use %s", command)
+		assert.Error(t, g.Ping(ctx), "Ping must fail if the user may not use %s", command)
 		assert.NoError(t, ctx.Err(), "Ping took too long to notice that the user may not use %s", command)
 		cancel()
 		g.Close()

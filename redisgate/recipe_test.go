@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// These tests run the recipe from docs/tutorial.md, which is in first_steps_test.go. A
+// These tests run the recipe from docs/tutorial.md, a copy of which is in first_steps_test.go. A
 // test in the root package compares the document with that file.
 
 func joins(t *testing.T, client redis.UniversalClient) error {

@@ -193,7 +193,7 @@ func TestWrongPasswordIsLoggedAndNoCallFails(t *testing.T) {
 }
 
 // A server that accepts connections and never replies must not block a request.
-func TestNoRequestWaitsForASilentServer(t *testing.T) {
+func TestSilentServerBlocksNoRequest(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

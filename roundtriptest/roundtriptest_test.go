@@ -105,8 +105,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport. If above is set, above is its defect: it handles each request
-// and calls the Transport itself.
+// broken is a Transport. If above is set, it is the defect: it handles each request in
+// place of the Transport, which it calls.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -286,7 +286,7 @@ var defects = map[string]struct {
 	},
 	"Retry-After is understood in all its forms": {
 		below: edit(func(h http.Header) {
-			// Some implementations only parse time.RFC1123.
+			// Some implementations can parse only time.RFC1123.
 			v := h.Get("Retry-After")
 			if _, err := time.Parse(time.RFC1123, v); err != nil && strings.Contains(v, ":") {
 				h.Del("Retry-After")
@@ -373,7 +373,7 @@ var defects = map[string]struct {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {
-				resp.Request = nil // this field shows the outer Transport that the request was already retried
+				resp.Request = nil // this field shows the outer Transport that the request has already been retried
 			}
 			return resp, err
 		},

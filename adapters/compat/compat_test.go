@@ -39,7 +39,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "rewrite TABLE.md and the table in docs/sdks.md")
+var update = flag.Bool("update", false, "rewrite TABLE.md and the tables in docs/sdks.md")
 
 var sdks = []sdk{awsIAM, azureIdentity, keycloak, openStack, openStack1, oauth, openID, hashiVault}
 

@@ -66,7 +66,7 @@ func (r report) lostIn(m mode) (names []string) {
 }
 
 // typedIn says how to get the *StatusError out of the SDK's error, and lists the
-// behaviors where you cannot.
+// behaviors for which you cannot.
 func (r report) typedIn(m mode) string {
 	var hidden []string
 	for _, row := range r.rows {

@@ -36,7 +36,7 @@ type state struct {
 	sent, throttled     int           // the number of requests sent, and how many of them got a 429
 	pace                float64       // accepted requests per second; 0: not known yet
 	elapsed             time.Duration // the time since the start
-	paused              bool          // true if nothing is in flight, calls are waiting, and either Retry-After has not elapsed or nothing was sent for longer than quiet
+	paused              bool          // true if nothing is in flight, calls are waiting, and either Retry-After has not elapsed or nothing has been sent for longer than quiet
 	pause               time.Duration // the time left until Retry-After has elapsed; 0: not paused, or not known
 }
 

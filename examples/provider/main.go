@@ -65,7 +65,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
 }
 
-const most = 100_000 // for each of the numbers that flags can set
+const most = 100_000 // the largest number that a flag accepts
 
 // A way is one of the ways of setting up gophercloud that the program compares.
 type way struct {

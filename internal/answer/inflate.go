@@ -10,7 +10,7 @@ import (
 )
 
 // maxInflated is the maximum number of bytes that a compressed body is inflated to, so
-// that a zip bomb cannot exhaust the memory.
+// that a zip bomb cannot exhaust memory.
 const maxInflated = 64 << 10
 
 // maxCodings is the maximum number of encodings that inflate undoes.

@@ -280,12 +280,12 @@ const (
 	link                    // can stand between a subject and what is said of it
 	perfect                 // like link, and says that something has happened
 	denial                  // denies what follows in its clause, or puts it into the future
-	temporal                // makes what follows a matter of the future, or of a hypothesis
+	temporal                // makes what follows future or hypothetical
 	past                    // like temporal, unless what follows has happened
 	condition               // makes the sentence depend on a condition
-	comparative             // "more", as in "after 2 more attempts"
+	comparative             // "more" or "further", as in "after 2 more attempts"
 	conjunction             // begins a clause
-	relative                // "that", as in "users that already exist"
+	relative                // "that" or a similar word, as in "users that already exist"
 	preposition             // makes a noun the object of something
 	definite                // "the", or a similar word
 	indefinite              // like definite, but the noun is not the caller's own
@@ -360,9 +360,9 @@ func wordLen(s string) int {
 	return n
 }
 
-// index returns the first position of the phrase, which is in lower case, in text. It
-// ignores the case of text, and matches only at word boundaries. It returns -1 if text
-// does not contain the phrase.
+// index returns the first position of phrase in text, or -1 if text does not contain
+// phrase. It matches only at word boundaries, and ignores the case of text; phrase must be
+// in lower case.
 func index(text, phrase string) int {
 	at, _ := find(text, phrase)
 	return at

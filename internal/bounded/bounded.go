@@ -30,8 +30,9 @@ func Time(ctx context.Context) time.Duration {
 
 // ReadAndClose reads at most Max bytes of the body, until d has passed or ctx ends, and
 // closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
-// the first keep bytes, and whether the body is, or may be, longer. If the body cannot be
-// closed in time, ReadAndClose returns nothing of it; see readAside.
+// the first keep bytes, and whether the body is, or may be, longer. If a body that
+// net/http inflates cannot be closed in time, ReadAndClose returns nothing of it; see
+// readAside.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -170,7 +171,7 @@ func (g *bodyCloser) late() {
 	}
 }
 
-// stop stops the timer and the watching of the context. It reports whether one of them
+// stop stops the timer, and stops watching the context. It reports whether one of them
 // may still close the body.
 func (g *bodyCloser) stop() (busy bool) {
 	g.mu.Lock()
@@ -192,7 +193,8 @@ func (g *bodyCloser) close() {
 	}
 }
 
-// closeAside closes the body in a goroutine where a panic would end the process.
+// closeAside closes the body. It does not panic, because in the goroutine of a timer or
+// a context, a panic would end the process.
 func (g *bodyCloser) closeAside() {
 	g.once.Do(func() {
 		defer func() {
@@ -206,8 +208,8 @@ func (g *bodyCloser) closeAside() {
 // readAside does the work of readInTime for a body that net/http inflates. In Go 1.26,
 // closing such a body blocks while a Read waits for the gzip header. If that happens,
 // readAside leaves the Read running in the background, until the server or the request's
-// context ends it, and reports the body as stuck. If the body panics, so does readAside,
-// because its caller can recover, unless the body is stuck.
+// context ends it, and reports the body as stuck. If a body that is not stuck panics, so
+// does readAside, because its caller can recover.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte

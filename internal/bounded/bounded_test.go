@@ -346,7 +346,7 @@ var reads = map[string]func(context.Context, *http.Response, time.Duration){
 	"Peek": func(ctx context.Context, resp *http.Response, d time.Duration) { bounded.Peek(ctx, resp, d) },
 }
 
-// unclosable is a body whose Close panics. After its text, if any, Read waits for Close.
+// unclosable is a body whose Close panics. If it has no text, Read waits for Close.
 type unclosable struct {
 	text   io.Reader
 	closed chan struct{}
@@ -366,7 +366,7 @@ func (u *unclosable) Close() error {
 	panic("no")
 }
 
-// panicking is a body that panics as soon as the channel is closed.
+// panicking is a body whose Read waits until the channel is closed, and then panics.
 type panicking struct{ stuck }
 
 func (p panicking) Read([]byte) (int, error) { <-p.stuck; panic("no") }

@@ -67,7 +67,7 @@ func TestReadAndCloseIsBoundedInSizeAndTime(t *testing.T) {
 		"a short body":                             {"text", false, 4, Max, 4, false, 0},
 		"a body of unknown length":                 {"text", false, -1, Max, 4, false, 0},
 		"a body longer than Max":                   {strings.Repeat("x", Max+1), false, -1, Max, Max, true, 0},
-		"a body of exactly Max":                    {strings.Repeat("x", Max), false, Max, Max, Max, false, 0},
+		"a body of exactly Max bytes":              {strings.Repeat("x", Max), false, Max, Max, Max, false, 0},
 		"a body longer than the part that is kept": {strings.Repeat("x", Kept+1), false, -1, Kept, Kept, true, 0},
 		"a body announced as longer than Max":      {strings.Repeat("x", Kept), false, 10 * Max, Kept, Kept, true, 0},
 		"a body that stalls":                       {"begin", true, -1, Max, 5, true, time.Second},

@@ -98,8 +98,7 @@ type Fleet interface {
 	// account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that has been throttled for the first
-	// time.
-	// Throttled is called under the account's lock.
+	// time. It is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
 	// without the account's lock, but possibly while another lock of the gate is held, so

@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
-// request returns a request whose body is read from what open returns.
+// request returns a request whose body reads from the reader that open returns.
 func request(t *testing.T, length int64, open func() io.Reader) *http.Request {
 	req := (&http.Request{ContentLength: length}).WithContext(t.Context())
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(open()), nil }

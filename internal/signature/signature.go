@@ -1,5 +1,6 @@
 // Package signature finds out whether a request is signed with an access key, and how
-// long the signature is valid. Its functions are pure and do not allocate.
+// long the signature is valid. Its functions are pure and, except for Host, do not
+// allocate.
 package signature
 
 import (
@@ -116,8 +117,9 @@ func Two(s string) (n int64, ok bool) {
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9
 }
 
-// Host returns the value that net/http sends in the Host header, which a signature covers.
-// It differs for a host name that is not ASCII, which net/http converts to Punycode.
+// Host returns the value that net/http sends in the Host header, which a signature may
+// cover. It returns a host name that is not ASCII unchanged, but net/http converts such a
+// name to Punycode.
 func Host(req *http.Request) string {
 	host := cmp.Or(req.Host, req.URL.Host)
 	if end := strings.LastIndexByte(host, ']'); end > 0 && host[0] == '[' {

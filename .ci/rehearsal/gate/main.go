@@ -1,4 +1,4 @@
-// A program that uses package gate of the root module.
+// Command gate uses package gate of the root module.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// A program that uses module iamgophercloud.
+// Command iamgophercloud uses module iamgophercloud.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Iamhttp uses the root module, as a user's program does. .ci/rehearse runs it.
+// Command iamhttp uses the root module.
 package main
 
 import (

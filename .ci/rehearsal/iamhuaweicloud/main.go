@@ -1,4 +1,4 @@
-// A program that uses module iamhuaweicloud.
+// Command iamhuaweicloud uses module iamhuaweicloud.
 package main
 
 import (

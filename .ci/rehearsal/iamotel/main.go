@@ -1,4 +1,4 @@
-// A program that uses module iamotel.
+// Command iamotel uses module iamotel.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// A program that uses module redisgate. No Redis server listens at its address: calls
-// succeed without one.
+// Command redisgate uses module redisgate. No Redis server listens at the address that it
+// uses; calls must succeed without one.
 package main
 
 import (

@@ -89,7 +89,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 		return s, errors.New("-callers must be from 1 to 10000, and -for must not be negative")
 	}
 	if !isAddress(s.service) {
-		return s, fmt.Errorf("-service must be HOST:PORT, such as 127.0.0.1:8429, and not %q", s.service)
+		return s, fmt.Errorf("-service must be HOST:PORT, such as 127.0.0.1:8429, not %q", s.service)
 	}
 	if s.redis, err = redis.ParseURL(*server); err != nil {
 		// The error does not show the URL, because the URL may contain a password.
