@@ -28,8 +28,8 @@ import (
 // A request that is already signed is signed again in the same form and, apart from
 // X-Security-Token, over the same headers. An unsigned request is signed in the form that
 // huaweicloud-sdk-go-v3 uses for Huawei Cloud, over Host and all headers except
-// Content-Type, headers with an underscore in their names, and headers that net/http or a
-// proxy may change or drop. If you then change the request, sign it again.
+// Content-Type, headers with an underscore in their names, hop-by-hop headers, and other
+// headers that net/http may change. If you then change the request, sign it again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
@@ -65,7 +65,7 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 
 var (
 	errOtherAuthorization = errors.New("aksk: the request has an Authorization header of another kind")
-	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
+	errBodyOnce           = errors.New("aksk: the body can be read only once: provide GetBody, or set the X-Sdk-Content-Sha256 header to UNSIGNED-PAYLOAD")
 )
 
 // set updates the request's signature headers, except Authorization, and changes a to
@@ -142,7 +142,7 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 	}
 	defer body.Close()
 	defer context.AfterFunc(req.Context(), func() { // because a Read may block
-		defer func() { _ = recover() }() // a panic would end the process; the Close above panics where the caller can recover
+		defer func() { _ = recover() }() // here, a panic would end the process; above, the caller can recover
 		body.Close()
 	})()
 	return hashOf(req.Context(), body)

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// key is the only valid key; the function knows returns its secret key.
+// key is the only access key that knows, the Servers' Keys function, accepts.
 var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
 
 func knows(accessKey, securityToken string) (string, bool) {
@@ -51,7 +51,7 @@ func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 		"the algorithm was changed": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SDK-", "V11-", 1))
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"a scope whose date differs from X-Sdk-Date": {key, 0, func(r *http.Request) {
+		"a wrong signature for a scope of another day": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", "SDK-HMAC-SHA256 Credential=AK/19990101/a/b/sdk_request, SignedHeaders=host, Signature=00")
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"neither a signature nor a token":            {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},

@@ -19,8 +19,8 @@ const (
 	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
-// Time returns how long reading a body that is returned may take. It leaves the caller at
-// least half the time until ctx's deadline, and is negative after the deadline.
+// Time returns the time limit for reading a body that is returned. It is at most half the
+// time until ctx's deadline, and is negative after the deadline.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -31,8 +31,8 @@ func Time(ctx context.Context) time.Duration {
 // ReadAndClose reads at most Max bytes of the body, until d has passed or ctx ends, and
 // closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
 // the first keep bytes, and whether the body is, or may be, longer. If a body that
-// net/http inflates cannot be closed in time, ReadAndClose returns nothing of it; see
-// readAside.
+// net/http inflates cannot be closed in time, ReadAndClose returns no data and reports
+// that the body may be longer; see readAside.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -184,8 +184,8 @@ func (g *bodyCloser) stop() (busy bool) {
 	return busy
 }
 
-// close closes the body. If Close panics, here or in closeAside, so does close, because
-// its caller can recover.
+// close closes the body. If the body's Close panics, here or earlier in another goroutine,
+// so does close, because its caller can recover.
 func (g *bodyCloser) close() {
 	g.closeAside()
 	if g.panicked != nil {
@@ -193,13 +193,13 @@ func (g *bodyCloser) close() {
 	}
 }
 
-// closeAside closes the body. It does not panic, because in the goroutine of a timer or
-// a context, a panic would end the process.
+// closeAside closes the body. It keeps a panic for close, because in the goroutine of a
+// timer or a context, a panic would end the process.
 func (g *bodyCloser) closeAside() {
 	g.once.Do(func() {
 		defer func() {
 			g.panicked = recover()
-			g.body = nil // the body may be large, and the Drain may stay in the pool
+			g.body = nil // the body may be large, and the Drain is kept during the wait for a retry
 		}()
 		g.body.Close()
 	})

@@ -165,7 +165,7 @@ func TestPeekPutsTheWholeBodyBack(t *testing.T) {
 	}
 }
 
-func TestPeekEndsWithTheDeadlineOfTheContextAndClosesTheBody(t *testing.T) {
+func TestPeekEndsAtTheContextsDeadlineAndClosesTheBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -178,6 +178,7 @@ func TestPeekEndsWithTheDeadlineOfTheContextAndClosesTheBody(t *testing.T) {
 		assert.Equal(t, "begin", string(rest))
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		synctest.Wait()
+		assert.EqualValues(t, 1, b.closes.Load())
 		resp.Body.Close()
 		assert.EqualValues(t, 1, b.closes.Load())
 	})
