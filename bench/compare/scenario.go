@@ -37,8 +37,9 @@ const (
 )
 
 var (
-	ok        = answer{http.StatusOK, http.Header{}, ""}
-	throttled = answer{http.StatusTooManyRequests, http.Header{"X-Ratelimit-Reset": {"1"}}, peers.GitHubMessage}
+	ok = answer{http.StatusOK, http.Header{}, ""}
+	// The reset is in the past, because go-github-ratelimit needs one, and nobody should wait.
+	throttled = answer{http.StatusTooManyRequests, http.Header{"X-Ratelimit-Reset": {"1000000000"}, "Date": {"Sun, 29 Nov 2026 00:00:00 GMT"}}, peers.GitHubMessage}
 	later     = answer{http.StatusTooManyRequests, http.Header{"Retry-After": {"60"}}, peers.GitHubMessage}
 	notFound  = answer{
 		http.StatusNotFound,
