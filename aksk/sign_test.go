@@ -168,7 +168,7 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 		"no URL":                                {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
 		"an opaque URL":                         {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
 		"a host name beyond ASCII":              {func(r *http.Request) { r.Host = "bücher.example" }, permanent, "Punycode"},
-		"a body that can be read only once":     {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
+		"a body that can be read only once":     {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "provide GetBody"},
 		"GetBody fails": {func(r *http.Request) {
 			withBody(r, "x")
 			r.GetBody = func() (io.ReadCloser, error) { return nil, broken }

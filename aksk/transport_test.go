@@ -210,7 +210,7 @@ func TestARequestThatCannotBeSignedFailsOrIsSentUnchanged(t *testing.T) {
 		s := &iamtest.Server{}
 		tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
 		_, err := tr.RoundTrip(once(newRequest(t, "POST", users, "body")))
-		assert.ErrorContains(t, err, "set GetBody")
+		assert.ErrorContains(t, err, "provide GetBody")
 		s.AssertCount(t, 0)
 	})
 	t.Run("the zero Transport: sent unchanged", func(t *testing.T) {
