@@ -146,7 +146,7 @@ func TestEveryRetryRuleHasADistinctText(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.RetryUnstated; r <= iamhttp.RetryIfTemporary; r++ {
 		assert.NotEmpty(t, r.String())
-		assert.NotContains(t, r.String(), "Retry(")
+		assert.NotContains(t, r.String(), "RetryRule(")
 		assert.False(t, seen[r.String()])
 		seen[r.String()] = true
 	}

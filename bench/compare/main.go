@@ -73,6 +73,9 @@ func run(args []string, out io.Writer) (err error) {
 	if err := errors.Join(err, err2); err != nil {
 		return cli.Wrong(err)
 	}
+	if *write && len(chosen) < len(scenarios) {
+		return cli.Wrong(errors.New("-write needs all calls"))
+	}
 	r := &report{fleet: append([]peers.Peer{peers.Base}, fleet...), scenarios: chosen, matrix: judge(subjects(fleet))}
 	if *contract {
 		r.matrix.write(out)
