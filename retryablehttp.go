@@ -77,13 +77,10 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		switch {
 		case err == nil, err == error(v.err):
 			return nil, final
-		case errors.Is(err, final):
 		case errors.Is(err, v.err): // a CheckRetry wraps ours
-			err = &amended{err, final}
-		default: // the error is from PrepareRetry, or from a CheckRetry that hides ours
-			err = fmt.Errorf("%w: %w", final, err)
+			return nil, &amended{err, final}
 		}
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", final, err) // the error is from PrepareRetry, or from a CheckRetry that hides ours
 	}
 	prepare, hook := c.PrepareRetry, c.RequestLogHook
 	c.PrepareRetry = func(req *http.Request) error {
