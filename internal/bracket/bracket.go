@@ -565,7 +565,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		// When the limit refused a request, nothing was saved up. If the limit were at the base,
 		// it would have accepted at most base requests per second since then.
 		more := float64(c.passed(now)-1) > c.base*seconds(now-c.refused.at)
-		if held >= proof || more && held >= c.Proof*unit { // the pace is not too high, so the limit may have changed since the past epochs
+		if held >= proof || more { // the pace is not too high, so the limit may have changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]

@@ -502,7 +502,7 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	c := paced()
 	c.hi, c.proven, c.busy, c.best, c.cost = 10.5, []float64{8}, 10, 9, 3
 	c.raise(100*sec, 0)
-	assert.Equal(t, []float64{10, 3}, []float64{c.best, c.cost})
+	assert.Equal(t, []float64{10, 10.5, 3}, []float64{c.best, c.bestHi, c.cost})
 	assert.Equal(t, 100*sec, c.bestAt)
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
