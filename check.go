@@ -80,8 +80,8 @@ func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Dura
 }
 
 // setContent adds what newStatusError leaves out: the header, the body, and the other
-// fields whose values come from them. It takes ownership of both. The body may be
-// incomplete.
+// fields whose values come from them. It takes ownership of both. data may be only the
+// beginning of the body; if so, truncated is true.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {
 		e.content = func() (http.Header, []byte) { return header, data }

@@ -16,7 +16,7 @@ import (
 type Code int
 
 // The failures that the IAM API documents. The other documented codes have no constants,
-// because they never become errors.
+// because they are not failures.
 const (
 	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be retried without modifications
 	ErrUnauthorized                 Code = http.StatusUnauthorized                 // 401
@@ -46,8 +46,8 @@ const (
 	ErrHTTPVersionNotSupported      Code = http.StatusHTTPVersionNotSupported      // 505
 )
 
-// Error returns the number and the title that [Classify] gives for it, such as "404 NotFound", or the
-// number alone if there is no title.
+// Error returns the code's number and its title from [Classify], such as "404 NotFound",
+// or the number alone if there is no title.
 func (c Code) Error() string {
 	n := strconv.Itoa(int(c))
 	if title := Classify(int(c)).Title; title != "" {

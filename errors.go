@@ -205,7 +205,7 @@ func (e *StatusError) NonRetriable() {}
 type NotSentError struct {
 	Method     string        // the request's method
 	URL        string        // the request's URL, without user info, query and fragment
-	RetryAfter time.Duration // the time until the request can be sent; 0: unknown
+	RetryAfter time.Duration // the time until the request could be sent at the earliest; 0: unknown
 	Err        error         `json:"-" xml:"-" yaml:"-"` // is or wraps the gate's error, usually a *gate.Error
 }
 
@@ -271,7 +271,7 @@ type StopReason uint8
 // The reasons, in order of precedence (see [StopReason] for the exceptions).
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
-	StopNotRetryable                        // neither the documentation nor the Transport's settings allow a retry
+	StopNotRetryable                        // neither the documentation nor the Transport's settings allow a retry, or it would fail in the same way (the request body cannot be sent, or there is no key for the Gate)
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
 	StopAttempts                            // MaxAttempts is used up, or a Transport below has already retried
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)

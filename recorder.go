@@ -50,7 +50,7 @@ func (r *Recorder) Last() (*StatusError, bool) {
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
 // errors.Is and errors.As find both. It returns err itself if err is nil, if nothing is
 // recorded, or if err already wraps such an error, unless that is a StatusError with the
-// same Code as the recorded one but with less detail.
+// same Code as the recorded one but without Attempts, as adapters build it.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {

@@ -23,13 +23,13 @@ import (
 // PrepareRetry and RequestLogHook.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in
-// a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set. Errors without
-// a response are never retried, nor is a non-idempotent request, such as a POST, that a
-// redirect turned into a GET. Hooks and response handlers see as much of a failure's body
-// as the *StatusError holds. If a handler or PrepareRetry fails too, the error wraps
-// both. Otherwise the client works as before: it buffers bodies, follows redirects
-// itself, empties the connection pool after failures, and returns only the context's
-// error from a canceled wait.
+// a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set, and Backoff is
+// called for each retry, not once per call. Errors without a response are never retried,
+// nor is a non-idempotent request, such as a POST, that a redirect turned into a GET.
+// Hooks and response handlers see as much of a failure's body as the *StatusError holds.
+// If a handler or PrepareRetry fails too, the error wraps both. Otherwise the client works
+// as before: it buffers bodies, follows redirects itself, empties the connection pool after
+// failures, and returns only the context's error from a canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {

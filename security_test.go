@@ -85,7 +85,7 @@ var securityTests = []struct {
 	}},
 	{"send a header as large as http.Transport allows", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
 	{"send 100,000 lines of Retry-After", []string{"Test100000RetryAfterLinesAreParsedQuickly"}},
-	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
+	{"choose up to 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
 	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
 	{"pass its response off as the service's, or get the proxy's password into an error", []string{"TestProxyRefusalIsATypedError"}},
@@ -95,7 +95,7 @@ var securityTests = []struct {
 		"TestNothingSecretIsPrintedLoggedOrMarshaled",
 		"TestNothingInThisPackagePrintsASecret",
 	}},
-	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
+	{"make an aksk.Transport sign for another host", []string{"TestWhichRequestsAreSignedAgain"}},
 	{"send half a body, an empty body or a mixture of two", []string{
 		"TestRequestWhoseBodyCannotBeReplayedIsSentOnce",
 		"TestUploadThrottledBeforeItsEndIsReplayedByteForByte",

@@ -34,8 +34,10 @@ type Transport struct {
 
 	// MaxWait is the longest wait before a retry, not counting random jitter and the time
 	// in the Gate's queue. If Retry-After or the Gate's pause is longer, the call fails at
-	// once; a longer Backoff interval is shortened. Zero or negative means until the
-	// context's deadline or, without a deadline, 2 minutes. See also [WithMaxWait].
+	// once; a longer Backoff interval is shortened. Even with a MaxWait below 1 s, the ninth
+	// and later attempts are 1 s apart where MaxAttempts says so. Zero or negative means
+	// until the context's deadline or, without a deadline, 2 minutes. See also
+	// [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called at most once per RoundTrip, and
@@ -119,8 +121,9 @@ var (
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
 // If the last attempt received no response, RoundTrip returns Base's error, joined with
-// the reason if the wait for a retry was cut short; the service may still have carried out
-// the request. If the Gate refuses the first attempt, the error is a *[NotSentError].
+// the reason if a planned retry was canceled or refused by the Gate; the service may still
+// have carried out the request. If the Gate refuses the first attempt, the error is a
+// *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.Base == nil && t.within(req) {
 		return originalDefault.RoundTrip(req)

@@ -30,8 +30,8 @@ import (
 type step func(*http.Request) (*http.Response, error)
 
 // scripted is a Base that runs its steps in order, one per request, and the last step for
-// all further requests. It records these requests. If a request's body cannot be read, it
-// returns the error instead, and does not record the request.
+// all further requests. It records every request whose body can be read. For a request
+// whose body cannot be read, it returns the read error instead of running a step.
 type scripted struct {
 	steps []step
 

@@ -93,10 +93,10 @@ func (a authorization) signs(name string) bool {
 	return false
 }
 
-// AccessKey returns the access key that a request is signed with. It returns "" if the
-// request is not signed, or is signed in a form that this package does not know. If
-// several accounts share a Transport, use AccessKey to find out which account a request
-// belongs to.
+// AccessKey returns the access key that a request is signed with, or "" if the request's
+// Authorization header does not begin like an SDK-HMAC-SHA256 or V11-HMAC-SHA256 signature.
+// AccessKey does not check the rest of the header. If several accounts share a Transport,
+// use AccessKey to find out which account a request belongs to.
 func AccessKey(req *http.Request) string {
 	v := req.Header["Authorization"]
 	if len(v) != 1 {

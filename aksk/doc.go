@@ -2,9 +2,9 @@
 // (AK/SK; SDK-HMAC-SHA256 or V11-HMAC-SHA256), so that each attempt has a fresh signature.
 //
 // A signature is valid for 15 minutes, and the SDKs sign once per call, above the
-// RoundTripper. After a long wait, before a retry or at a gate, the signature has expired
-// and the service would return 401, so an iamhttp.Transport fails such a call instead of
-// waiting. To let the call wait, put a [Transport] below the iamhttp.Transport:
+// RoundTripper. If a wait, before a retry or at a gate, outlasted the signature, the
+// service would return 401. So an iamhttp.Transport fails a call that would have to wait
+// that long. To let the call wait, put a [Transport] below the iamhttp.Transport:
 //
 //	signer := &aksk.Transport{Credentials: func(*http.Request) (aksk.Credentials, error) {
 //		return aksk.Credentials{AccessKey: ak, SecretKey: sk}, nil

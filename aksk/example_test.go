@@ -101,7 +101,7 @@ func ExampleSign() {
 }
 
 // If an SDK signs requests, their access key tells you which account they belong to, for
-// example as GateKey.
+// example in a GateKey function.
 func ExampleAccessKey() {
 	shared := new(gate.Adaptive)
 	client := &http.Client{

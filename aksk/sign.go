@@ -248,8 +248,8 @@ func derivedKey(c Credentials, scope string) []byte {
 	return hex.AppendEncode(nil, key)
 }
 
-// isASCII reports whether net/http sends s as it is. It sends other host names in
-// Punycode, which this package cannot compute.
+// isASCII reports whether net/http sends the host name s as it is. net/http sends other
+// host names in Punycode, which this package cannot compute.
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }

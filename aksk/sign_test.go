@@ -246,8 +246,8 @@ func readVector(t *testing.T, v string) *http.Request {
 	return req
 }
 
-// FuzzSign signs arbitrary requests. A server that shares no code with package aksk checks
-// the signatures.
+// FuzzSign signs arbitrary requests. Package iamtest checks the signatures with code of its
+// own, except that both packages get the host from signature.Host.
 func FuzzSign(f *testing.F) {
 	f.Add("GET", "/v3/users", "name=a&name=b", "X-Foo", " v ", "", plainForm, false)
 	f.Add("POST", "/v3/ü/%2F", "a=%zz&b;c&=", "x_foo", "v", "body", scopedForm, true)

@@ -25,7 +25,7 @@ import (
 // only once, and the request has no X-Sdk-Content-Sha256 header, a signed request keeps its
 // signature.
 //
-// For signed requests, the Transport reads the Date header of at most one response per
+// For signed requests, the Transport reads the Date header of about one response per
 // second, and of every 401, to learn how far the host's clock is ahead of this machine's,
 // and signs accordingly. If a 401 reports that the signature's time is wrong, and the Date
 // header confirms this, the Transport signs the request again and, unless its body can be

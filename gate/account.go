@@ -59,7 +59,7 @@ type account struct {
 	inner      queue         // inner requests, which are sent before all others
 	given      time.Duration // how long recent requests that got no response had waited for one
 	givenAt    time.Duration // when given was last increased
-	answeredAt time.Duration // when the latest accepted request that had to wait was sent
+	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
 	far        int           // how many of these were refused because the next turn is far away
@@ -111,7 +111,7 @@ func (a *account) land(known bool) {
 		if known && a.slow < math.MaxInt64 {
 			a.slow++
 		}
-	case known: // the waiters were sent in the meantime
+	case known: // no request waits any longer
 		a.widen(n)
 	}
 	a.dispatch()
@@ -398,7 +398,8 @@ func (a *account) dispatch() {
 		a.lanes.took(turn)
 		a.ticket++
 		w.ticket = a.ticket
-		// Requests that were turned away count as demand, just like waiting requests.
+		// Requests that were refused as too late or canceled count as demand, just like
+		// waiting requests.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
 		a.turned, a.far, a.sentAt = 0, 0, now
 		w.ready <- nil

@@ -25,10 +25,11 @@ import (
 // handles a request, it may send another one through the same gate, with an http.Client
 // and on the same goroutine, for example to get a token. That request gets the next turn.
 type Adaptive struct {
-	// StartWindow limits how many requests of a key are in flight before the first 429;
-	// requests that are spread over time, or sent while another is handled, may exceed it.
-	// The window grows by up to half with each round trip, or after two seconds without a
-	// response, and never shrinks. Zero means 64; negative means unlimited.
+	// StartWindow limits how many requests of a key are in flight before the first 429.
+	// Requests that are spread over time may exceed it, and so may those that a
+	// RoundTripper below the Transport sends, as described above. The window grows by up
+	// to half with each round trip, or after two seconds without a response, and never
+	// shrinks. Zero means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none

@@ -237,7 +237,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 }
 
 func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
-	for _, before := range []time.Duration{0, time.Second} { // how long before the loss is known the calls start; 0: they start after it
+	for _, before := range []time.Duration{0, time.Second} { // how long the calls start before the gate learns of the loss; 0: they start afterwards
 		synctest.Test(t, func(t *testing.T) {
 			g, b := new(gate.Adaptive), &bucket{rate: 20}
 			b.learn(t, g, 10*time.Millisecond)

@@ -151,11 +151,11 @@ func ExampleError() {
 	var refusal *gate.Error
 	if errors.As(err, &refusal) {
 		fmt.Println(refusal.Err)
-		fmt.Println("come back in an hour:", refusal.RetryAfter.Round(time.Minute))
+		fmt.Println("come back in", refusal.RetryAfter.Round(time.Minute))
 	}
 	// Output:
 	// pause is longer than MaxWait
-	// come back in an hour: 1h0m0s
+	// come back in 1h0m0s
 }
 
 // A firstOnly wraps another gate and refuses retries.
@@ -296,8 +296,8 @@ func ExampleLimit() {
 	// Output: 200 per 5m0s (user) new in 42s
 }
 
-// A person opens a page while a batch job uses up the account's limit. The person's
-// request goes ahead of the job's waiting requests.
+// A person opens a page while a batch job uses up the account's limit through the same
+// client. The person's request goes ahead of the job's waiting requests.
 func ExampleWithPriority() {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}
 

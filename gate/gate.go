@@ -111,7 +111,7 @@ const (
 	Unknown   Result = iota // the outcome says nothing about the limit: no response, most 5xx, an expected 429, or a panic
 	Accepted                // the request was within the limit
 	Throttled               // the request was over the limit
-	NotSent                 // the request was not sent, because a gate further down refused it
+	NotSent                 // the request was not sent, because the gate of a Transport below refused it
 )
 
 // String returns the result in one or two words.

@@ -51,7 +51,7 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // usually sent before firsts, because these requests have already failed once
+	retries queue // usually sent before firsts, because each retry has already failed at least once
 	firsts  queue
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }

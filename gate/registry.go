@@ -93,10 +93,11 @@ func (g *Adaptive) sweepAll() {
 	}
 }
 
-// sweep forgets the accounts that have not been used since the latest sweep, except those
-// that were paused or throttled recently. If hurry is true, it instead forgets the accounts
-// that have learned nothing, used or not. It never forgets an account while requests wait
-// or are in flight.
+// sweep forgets the accounts that seem unused since the latest sweep, except those that are
+// paused or were throttled recently. Of an account that has never been throttled, only
+// accepted requests count as use. If hurry is true, sweep instead forgets the accounts that
+// have learned nothing, used or not. It never forgets an account while requests wait or are
+// in flight.
 func (g *Adaptive) sweep(hurry bool) {
 	for key, v := range g.accounts.Range {
 		if a := v.(*account); a.retire(hurry) {

@@ -6,15 +6,17 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// longestReset is the longest stated time until the end of a window that a gate waits out
-// after a 429. The stated window may belong to another limit.
+// longestReset is the longest time, without jitter, for which a gate waits after a 429 for
+// the stated end of a window. There is a bound because the stated window may belong to
+// another limit.
 const longestReset = 15 * time.Minute
 
-// A hold keeps requests back until the end of a window that the service stated in a 429
-// without Retry-After, or for about longestReset after the 429 if that is shorter. A hold
-// is not a pause: it delays a waiter by at most its MaxWait, and a waiter whose deadline
-// is too early for that follows only the gate's own pauses. There is no hold in a fleet,
-// because the leader does not learn when the stated window ends.
+// A hold keeps requests back until the end of a window, or for about longestReset if that
+// is shorter. It follows a 429 without Retry-After in which the service stated that end
+// and did not state that requests are left in the window. A hold is not a pause: it delays
+// a waiter by at most its MaxWait, and a waiter whose deadline is too early for that
+// follows only the gate's own pauses. There is no hold in a fleet, because the leader does
+// not learn when the stated window ends.
 type hold struct {
 	from, until time.Duration // from is when the pause began; until is 0 if there is no hold
 	next        time.Duration // time before which no waiter may be sent
@@ -63,8 +65,8 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns, for each lane, the first waiter that does not have to wait because of the
-// hold. If no lane has such a waiter, at is the time at which a lane will have one.
+// free returns, for each lane, the first waiter that the hold does not keep back. If no
+// lane has such a waiter, at is the time at which a lane may have one.
 // Without a hold, found is empty and at is now.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {

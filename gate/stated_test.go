@@ -85,7 +85,7 @@ func TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		for resend := range 4 { // sent after 0.25 s, 0.5 s, 1 s and 2 s, ahead of the requests that wait for the stated end
+		for resend := range 4 { // sent after pauses of 0.25 s, 0.5 s, 1 s and 2 s, ahead of the requests that wait for the stated end
 			took := passes(t, g, resend, time.Minute, 0, stated)
 			assert.InDelta(t, 0.25*float64(int(1)<<resend), took.Seconds(), 0.15)
 		}

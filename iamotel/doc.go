@@ -10,8 +10,9 @@
 //		Gate:      tel.Gate(new(gate.Adaptive)), // if you use one
 //	}
 //
-// The three settings are independent: leave out any that you do not need. To also log
-// failures, combine the two OnFailure functions with [iamhttp.Tee]:
+// The three settings are independent: leave out any that you do not need. Without Spans
+// (or Resends), retries are not counted. To also log failures, combine the two OnFailure
+// functions with [iamhttp.Tee]:
 //
 //	OnFailure: iamhttp.Tee(iamhttp.LogFailures(nil), tel.OnFailure),
 //

@@ -116,7 +116,7 @@ func ExampleTelemetry_OnFailure() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
 	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // logs to the default logger
 	service := new(iamtest.Server)
-	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // would log and record a failure
+	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // the request succeeds, so nothing is logged or recorded
 	service.Next(iamtest.Keystone(404, "Could not find user."))
 	get(provider, &iamhttp.Transport{Base: service, OnFailure: tel.OnFailure, PassThrough: true})
 	// Output:

@@ -112,7 +112,7 @@ func holds(t reflect.Type, depth int) bool {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return holds(t.Elem(), depth-1)
 	case reflect.Struct:
-		if t.PkgPath() == "net/http" { // unexported fields in net/http lead only to RoundTrippers of net/http
+		if t.PkgPath() == "net/http" { // a Client leads to other RoundTrippers; so does a Transport after RegisterProtocol, but that is rare
 			return t == reflect.TypeFor[http.Client]()
 		}
 		for i := range t.NumField() {

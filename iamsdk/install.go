@@ -39,7 +39,9 @@ import (
 // Transport only if they have the same Options and the same RoundTripper (or none).
 //
 // If you call Install again for the same client, t replaces the earlier Transport (if t
-// is nil, the earlier one stays), and the Options of every call apply. If the client's
+// is nil, the earlier one stays), and the Options of every call apply. For this to work, a
+// RoundTripper that you have put around the earlier one must reveal it, through an
+// exported field or a method named WrappedRoundTripper or Unwrap. If the client's
 // RoundTripper passes its requests to t in a way that Install cannot see, the requests
 // usually fail with an error.
 //

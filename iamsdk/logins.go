@@ -20,15 +20,15 @@ type logins struct {
 	failedAt time.Time // when the latest failed login ended
 }
 
-// Unless its call ends, a 401 is remembered for at least openFor, because no service
-// takes longer to respond. But if there are more than mostOpen, the oldest is dropped.
+// Unless a later request in the same goroutine replaces or removes it, a 401 is remembered
+// for at least openFor, because no service takes longer to respond. But if there are more
+// than mostOpen, the oldest is dropped.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
-// mostExcused limits the 401s of a call, after its first, that do not count, so that
-// every call ends.
+// mostExcused limits the excused 401s of a call (see mark), so that every call ends.
 const mostExcused = 10
 
 // logsIn reports whether a request asks version 2 or 3 of the API for a token. The
@@ -76,8 +76,8 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 // request failed, the error. It reports whether the outcome is a 401 after which an SDK
 // with these Options might never end the call:
 //
-//   - with EndlessLogin: the call's second 401 that counts (see counts), or any 401 once
-//     mostExcused, apart from the first, have not counted
+//   - with EndlessLogin: the call's second 401 that counts (see counts), or the next 401
+//     after mostExcused have been excused
 //   - with EndlessLogin or LoginHangs: a 401 for any request of a login that a call is
 //     waiting for; if the login has a goroutine of its own, only for its token request
 func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
@@ -128,7 +128,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 	}
 	counts := l.counts(hasToken)
 	if k == nil {
-		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login seems to have a goroutine of its own
+		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login may have a goroutine of its own, and a call in another goroutine may be waiting for it
 			return true
 		}
 		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), counted: counts, logins: l.count}, mostOpen, openFor)

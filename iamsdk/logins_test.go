@@ -67,8 +67,8 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 // loginSteps lists the requests of logins that are not just a single POST. To log in to
 // an agency, the SDK sends a second POST, with the token that the first one returned.
 // With an access key, the SDK first looks up the domain, which may fail, and the catalog.
-// If the SDK was given a token, it looks up that token. An SDK that logs in again, and
-// not for the first time, sends no token with any of these requests.
+// If the SDK was given a token, it looks up that token. In a login after a 401, the SDK
+// sends no token with any of these requests.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -477,7 +477,7 @@ func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 
 func TestEachCallReturnsWhenTheServiceRespondsAtRandom(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
-	for seed := range uint64(8) { // hundreds of other seeds were tried once and found nothing more
+	for seed := range uint64(8) { // few, so that the test is fast; hundreds of other seeds passed, too
 		eachKind(t, func(t *testing.T, k kind) {
 			service := newAccount()
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})

@@ -18,7 +18,9 @@ type Options struct {
 	//
 	// The workaround uses the goroutine's stack to find out which requests belong to the
 	// same call. It works only if the SDK sends all requests of a call in one goroutine,
-	// except those of the login, and resends either recursively or in a loop.
+	// except those of the login, and resends either recursively or in a loop. It cannot
+	// tell an SDK that resends in a loop from a program that makes the same call in a loop:
+	// if there is no login in between, the twelfth 401 in a row ends its call, too.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call that got
@@ -28,16 +30,19 @@ type Options struct {
 	// It does so for every request of the login, because a login with an access key sends
 	// other requests before it asks for a token. In a login that runs in a separate
 	// goroutine, it does so only for the token request. If no call is waiting for the
-	// login, as with the first login, the SDK gets the 401 itself. As with EndlessLogin,
-	// the workaround uses the stack to find out whether a call is waiting.
+	// login, as with the first login, the SDK usually gets the 401 itself. As with
+	// EndlessLogin, the workaround uses the stack to find out whether a call is waiting.
+	// It may mistake a call that ended with a 401 in another goroutine for one that is
+	// waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
-	// even a POST. If the request must not be sent twice, the workaround does not send it
-	// again: the SDK gets the first response once more, from memory, with at most 64 KiB
-	// of its body. At most 1,000 responses are kept at a time. The workaround recognizes a
-	// resend by the stack, as with EndlessLogin, but only if the SDK's functions call
-	// themselves: in a loop, a resend looks like a new call, and is sent.
+	// even a POST. If the request must not be sent twice (a POST or PATCH must not, except
+	// to log in), the workaround does not send it again: the SDK gets the first response
+	// once more, from memory, with at most 64 KiB of its body. At most 1,000 responses are
+	// kept at a time; without a kept response, the resend is sent. The workaround
+	// recognizes a resend by the stack, as with EndlessLogin, but only if the SDK's
+	// functions call themselves: in a loop, a resend looks like a new call, and is sent.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got

@@ -44,8 +44,8 @@ func (s *sending) sends(req *http.Request) bool {
 // errLocked ends the context of a login. See [sending.isLocked].
 var errLocked = errors.New("iamsdk: the account is locked, so the login must not be sent again")
 
-// isLocked reports whether the account is locked, according to the latest response to a
-// login, and the Transport would nevertheless retry. The login must not be retried,
+// isLocked reports whether the request is a login, its latest response says that the
+// account is locked, and the Transport would retry it. The login must not be retried,
 // because each attempt may prolong the lock. The Transport does not know this rule, so the
 // sending's context ends, which ends the Transport's wait.
 func (s *sending) isLocked() bool {

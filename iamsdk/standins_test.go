@@ -19,7 +19,7 @@ import (
 // without the header, and the SDK logs in again in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
-	Context    context.Context // the client's context; set for the kind golangsdk, and by asking
+	Context    context.Context // the context of all requests; set for the kind golangsdk, and by the RoundTripper asking
 
 	// The SDK's own settings for retries on a 429: either a counter and a delay, or a
 	// function. The counter lasts as long as the client, and no lock guards it.

@@ -20,10 +20,10 @@ import (
 // is called. If the SDK's error is about logging in again, Wrap also looks at the fields
 // ErrOriginal and ErrReauth. If the login failed, the typed error comes from the login: a
 // *StatusError or, if the gate refused the login, a *NotSentError. If the login got no
-// response, the typed error is the *StatusError of the 401 that led to the login. If the
-// SDK's error has no ErrReauth, Wrap uses the latest login, if it failed after the 401. In
-// that case, call Wrap at once, because a later login, possibly by another caller, may
-// succeed or may fail for another reason.
+// response, the typed error is the *StatusError of the 401 that led to the login. If
+// ErrReauth is missing or nil, Wrap uses the failure of the client's latest login, provided
+// that this login failed after the 401. In that case, call Wrap at once, because a later
+// login, possibly by another caller, may succeed or may fail for another reason.
 //
 // If the response is among the last 200 failed responses of all clients that were set up
 // with [Install], the typed error is complete: it has the header, the request ID,
@@ -65,7 +65,8 @@ func isTyped(err error) bool {
 }
 
 // mostErrors is the maximum number of errors that a search looks at. Without this limit,
-// Wrap might never return, because an error may hold itself.
+// Wrap might never return, because an error that is not a pointer, such as a slice of
+// errors, may hold itself too, and seen does not show that.
 const mostErrors = 20_000
 
 // A search looks for an iamhttp error in another error. A method of that error may panic,

@@ -18,7 +18,7 @@ import (
 // can register it in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // if they are not set, Content-Length, Date and Content-Type are added as by net/http's server, except that JSON gets application/json
+	Header http.Header // unless it sets Content-Length, Date and Content-Type, they are added as by net/http's server, except that JSON gets application/json
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
@@ -180,9 +180,9 @@ func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 	return a.With("X-Ratelimit-Remaining", "0").With("X-Ratelimit-Reset", seconds(reset))
 }
 
-// ThrottledIETF returns a 429 with the header fields of the IETF draft, RateLimit and
-// RateLimit-Policy. The response has no body and no Retry-After. per and reset are
-// rounded up to seconds.
+// ThrottledIETF returns a 429 with the header fields of the IETF's draft on rate limits
+// (draft-ietf-httpapi-ratelimit-headers), RateLimit and RateLimit-Policy. The response has
+// no body and no Retry-After. per and reset are rounded up to seconds.
 func ThrottledIETF(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}
 	a = a.With("RateLimit", `"default";r=0;t=`+seconds(reset))

@@ -66,8 +66,8 @@ type Server struct {
 	// Keys returns the secret key that belongs to an access key and its security token
 	// (empty for a permanent key), or false if there is no such key. If Keys is set, a
 	// request needs a valid signature (AK/SK) whose time is within 15 minutes of the
-	// Server's or, if it is not signed, an X-Auth-Token with any value. Otherwise the
-	// response is the gateway's 401 for a missing or wrong signature, an unknown key, or
+	// Server's or, without an Authorization header, an X-Auth-Token with any value. Otherwise
+	// the response is the gateway's 401 for a missing or wrong signature, an unknown key, or
 	// a time too far in the past or future. A refused request uses up neither the Limit
 	// nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)

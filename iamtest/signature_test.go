@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// key is the only access key that knows, the Servers' Keys function, accepts.
+// key holds the only credentials that the Servers accept; knows is their Keys function.
 var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
 
 func knows(accessKey, securityToken string) (string, bool) {

@@ -117,7 +117,7 @@ func TestProcessesDoNotKeepJoiningAndLeavingWhileTheDistanceVariesAroundItsLimit
 
 // A process logs that it is back as soon as the server is usable again. The accounts of
 // the process rejoin only with the next messages, so this test looks at an account.
-func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
+func TestEveryProcessRejoinsAfterAnOutageIfTheServerIsUpTo300msAway(t *testing.T) {
 	for _, delay := range []time.Duration{100, 150, 175, 200, 225, 300} {
 		delay *= time.Millisecond
 		t.Run(fmt.Sprint(delay), func(t *testing.T) {

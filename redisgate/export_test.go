@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The functions below start servers for the tests in package redisgate_test. Otherwise,
-// those tests can use only what users of redisgate can use.
+// The functions below start servers for the tests in package redisgate_test. Apart from
+// these functions, those tests can use only what users of redisgate can use.
 
 // StartServer starts a server and returns its address.
 func StartServer(t testing.TB, args ...string) (address string) {

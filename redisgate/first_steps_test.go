@@ -29,7 +29,7 @@ func many(password, master string, addresses ...string) redis.UniversalClient {
 }
 
 // join returns the gate for this process, and an error if the server cannot be
-// used. The gate serves then too, for this process alone.
+// used. Even then, the gate works, for this process alone.
 func join(ctx context.Context, client redis.UniversalClient) (*redisgate.Gate, error) {
 	shared := redisgate.New(client, redisgate.Options{})
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -116,7 +116,7 @@ func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between rounds, the leader resigns, and processes send heartbeats
+		for range 3 { // between rounds, the leader resigns, and processes send signs of life
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
@@ -385,7 +385,7 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 }
 
 // An account can be in use for a long time without being throttled. Even so, a
-// process that begins to use the account must know about it.
+// process that begins to use the account must know what the fleet has learned about it.
 func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)

@@ -27,9 +27,9 @@
 // reply for 400 ms (longer if the server is far away), the process continues alone. It
 // decides by itself when its requests are sent, and rejoins the fleet once replies arrive
 // again. A process that is alone starts at its share of the pace that the fleet had found.
-// If the fleet had not found a pace, the process starts like a new gate.Adaptive. A reply
-// is a turn, or a message from the leader that no turn is due yet. Learning who the new
-// leader is does not count as a reply.
+// If the fleet had not found a pace, the process starts like a gate.Adaptive after its
+// first 429. A reply is a turn, or a message from the leader that no turn is due yet.
+// Learning who the new leader is does not count as a reply.
 //
 // Clocks need not agree. The times in messages are durations, stamps that only their
 // sender interprets, and send times of which only the differences are used. Times that

@@ -391,7 +391,8 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	return n
 }
 
-// believed returns the stated limit that the controller uses, or nil.
+// believed returns the stated limit that the controller believes, which does not mean that
+// the controller already uses it. It returns nil if there is no such limit.
 func (l *leader) believed() *stated {
 	if l.control == nil || !l.control.Believed() {
 		return nil

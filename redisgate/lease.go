@@ -7,8 +7,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A lease is a request to the server to make this process the leader of an account, or to
-// give up the lead.
+// A lease holds the parameters of a command to the server that makes this process the
+// leader of an account, or gives up the lead.
 type lease struct {
 	name    string
 	length  time.Duration // how long the lease lasts; 0 gives up the lead
@@ -91,8 +91,8 @@ func (g *Gate) leasing() bool {
 	return true
 }
 
-// renew extends the lease, or gives up the lead if there have been no requests for a
-// while or if another process is much nearer to the server.
+// renew extends the lease, or gives up the lead if no reports have arrived for a while and
+// nothing is outstanding, or if another process is much nearer to the server.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {

@@ -25,7 +25,7 @@ type link struct {
 	most       float64       // maximum requests per second of all members together; 0: not known
 	sharing    int           // number of members that share most
 	mostAt     time.Duration // when the leader reported most and sharing
-	believed   bool          // whether the leader uses a limit that the service has stated
+	believed   bool          // whether the leader believes a limit that the service has stated: nothing has contradicted it so far
 	believes   *stated       // that limit; nil: none, or not known
 	stated     stated        // the latest limit that the service stated to this process
 	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
@@ -262,8 +262,10 @@ func (l *link) Stated(requests int, per time.Duration) {
 	l.report(func(r *report) { r.Stated = &news })
 }
 
-// Believed reports whether the limit that the service stated to this process sets the
-// pace. The leader may use one that the service stated to another process.
+// Believed reports whether the leader or, if this process is alone, its own controller
+// believes the limit that the service stated to this process: nothing has contradicted that
+// limit so far. The leader may instead believe one that the service stated to another
+// process.
 func (l *link) Believed() bool {
 	if l.solo != nil {
 		requests, per := l.solo.Statement()
@@ -374,8 +376,8 @@ func (l *link) Silence() time.Duration {
 // Earliest returns the time before which a request cannot be sent if ahead other requests
 // have to be sent first. It is the later of two times: the end of the pause, and the
 // earliest time at which enough turns for the requests ahead can have arrived. Other
-// processes also get some of the turns. If the fleet's maximum rate is not known, only
-// the pause counts.
+// processes also get some of the turns. If the fleet's maximum rate is not known, or was
+// last reported more than leaderIdle ago, only the pause counts.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:

@@ -116,7 +116,7 @@ type turns struct {
 	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
 	Sharing  int             `json:"h,omitempty"` // about how many members, including the receiver, share Most
-	Believed bool            `json:"c,omitempty"` // whether the leader uses a limit that the service has stated
+	Believed bool            `json:"c,omitempty"` // whether the leader believes a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
 	state

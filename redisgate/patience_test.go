@@ -31,8 +31,9 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time since after in which no request was admitted. It means
-// something only if callers keep sending requests all that time.
+// longest returns the longest gap between two admissions, counting only the time after
+// the given moment. The result means something only if callers keep sending requests all
+// that time.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,8 +36,9 @@ type Options struct {
 	// Retries is a status code, such as 429, that the RoundTripper retries whatever the
 	// method. The RoundTripper must retry at least once, even if the server asks for a
 	// wait of 10 seconds. If the RoundTripper retries only if the response also has,
-	// say, a certain header, wrap must add that header to the base's responses. If
-	// Retries is 0, nothing is retried, so the traps about retries do not apply.
+	// say, a certain header, the function wrap that you pass to [Run] must add that header
+	// to the base's responses. Zero means that the RoundTripper does not retry, so the
+	// traps about retries do not apply.
 	Retries int
 
 	// Shared means that all callers wait when one of them gets the status in Retries.

@@ -105,8 +105,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport. If above is set, it is the defect: it handles each request in
-// place of the Transport, which it calls.
+// broken is a Transport. Its field above, if set, is a function with a defect, which
+// handles each request in place of the Transport and calls the Transport.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)

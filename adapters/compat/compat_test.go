@@ -57,7 +57,7 @@ type sdk struct {
 	usual  string // the usual setup, as the table names it; empty for the SDK's defaults
 	advice string // the setting that keeps the SDK's own retries from multiplying the Transport's; empty if none is needed
 
-	connect string // the name of the function that gives the SDK the http.Client and, if w.advised is true, follows the advice; the table shows its code
+	connect string // the name of the function that gives the SDK the http.Client and, unless call does so, follows the advice if w.advised is true; the table shows its code
 
 	behaviors []behavior
 }

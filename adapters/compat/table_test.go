@@ -76,7 +76,7 @@ func (r report) typedIn(m mode) string {
 	}
 	by := strings.ReplaceAll(r.typed[m.name], typedBy, "")
 	if len(hidden) > 0 {
-		by += "; not available for: " + strings.Join(hidden, "; ")
+		by += `; not available for "` + strings.Join(hidden, `", "`) + `"`
 	}
 	return by
 }

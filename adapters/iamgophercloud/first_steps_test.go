@@ -11,8 +11,8 @@ import (
 	iamgophercloud "github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 )
 
-// deleteUser takes the account from the OS_* variables. Its error is
-// gophercloud's with iamhttp's in it, for errors.Is and errors.As.
+// deleteUser takes the account from the OS_* variables. The error that it
+// returns wraps gophercloud's error and the typed error.
 func deleteUser(ctx context.Context, id string) error {
 	options, err := openstack.AuthOptionsFromEnv()
 	if err != nil {

@@ -37,8 +37,8 @@ import (
 // and returns b. Configure calls WithErrorHandler and, with a copy of c, WithHttpConfig;
 // do not call WithHttpConfig after that, because it would remove t. If c is nil, Configure
 // uses the SDK's default config, which has a Timeout of two minutes. The SDK makes its
-// requests without a context, so the Timeout is the only time limit on a call, waits
-// included.
+// requests without a context, so the Timeout is a call's only deadline; it covers retries
+// and waits.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
@@ -121,9 +121,10 @@ func base(c *config.HttpConfig) http.RoundTripper {
 //
 // The SDK calls the handler for responses only. If there is no response, the SDK returns
 // the Transport's error inside a *url.Error: a *[iamhttp.NotSentError] if the gate
-// refused the first attempt; a *StatusError if the gate refused a retry, if the wait for
-// a retry was canceled, or if a proxy refused to connect; otherwise Base's error. If the
-// SDK has tried several endpoints, it returns only the text of these errors.
+// refused the first attempt; a *StatusError if the gate refused a retry after a failing
+// response, or if a proxy refused to connect; otherwise usually Base's error. If the SDK
+// has tried several endpoints, or if the Timeout has expired, only the text of these
+// errors is left.
 //
 // The error that the handler returns is a wrapper, because a ServiceResponseError cannot
 // hold another error. errors.As finds the ServiceResponseError inside the wrapper; the

@@ -413,7 +413,7 @@ func TestAnErrorHandlerAroundOursCanReadTheBody(t *testing.T) {
 }
 
 // The SDK does not call the ErrorHandler for its requests for credentials and IDs.
-func TestWrapTypesErrorsOfRequestsForCredentialsAndIDsIfTheSDKKeepsThem(t *testing.T) {
+func TestWrapAddsATypedErrorToErrorsOfRequestsForCredentialsAndIDsIfTheSDKKeepsThem(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
@@ -665,7 +665,7 @@ func (b *onceBody) Close() error {
 	return nil
 }
 
-func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
+func TestWrapAddsATypedErrorToErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	plain := errors.New("plain")
 	value := sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorCode: "IAM.0004", ErrorMessage: "no\nuser"}
 	raw := &sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorMessage: keystone404}

@@ -46,9 +46,9 @@ func Has[T any](rt http.RoundTripper, ok func(T) bool) bool {
 }
 
 // Nested reports whether the function that calls Nested has called itself, directly or
-// through other functions, so that it is on the stack more than once. A skip of 1 means
-// the caller of that function, and so on. From that function outward, Nested looks at no
-// more than 256 calls on the goroutine's stack. It is slow: a few microseconds.
+// through other functions, so that it is on the stack more than once. A skip of 1 asks
+// this about the caller of that function, and so on. Nested looks at no more than 256 calls
+// on the goroutine's stack. It is slow: a few microseconds.
 func Nested(skip int) bool {
 	var callers [256]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(skip+2, callers[:])])

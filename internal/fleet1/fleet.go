@@ -1,7 +1,7 @@
-// Package fleet1 is the interface between package redisgate and gate.Adaptive. Processes
-// that share an account use it to connect their gates. The gate keeps the queue and the
-// deadlines. A [Pacer] decides when a request is sent, and may take into account what
-// other processes have reported.
+// Package fleet1 is the interface between package redisgate and gate.Adaptive. Through it,
+// redisgate connects the gates of processes that share an account. The gate keeps the queue
+// and the deadlines. A [Pacer] decides when a request is sent, and may take into account
+// what other processes have reported.
 //
 // The two sides are in different modules, which users update separately. The number in
 // the package's path, which is [Number], therefore changes whenever the meaning of

@@ -46,7 +46,7 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 	return l.Per / windowShare, true
 }
 
-// Any is the value of below with which a wait of any length counts.
+// Any, passed as below to Longer, Stated or Of, makes a wait of any length count.
 const Any = time.Duration(math.MaxInt64)
 
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
