@@ -19,8 +19,8 @@ import (
 )
 
 // failed asserts that err contains a *StatusError with the given code, that its Message
-// contains message, that the request was sent once, and that Keystone itself responded.
-// It returns the *StatusError.
+// contains message, that the request was sent once because it is not retryable, that the
+// whole body was read, and that Keystone itself responded. It returns the *StatusError.
 func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)

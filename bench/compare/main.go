@@ -33,11 +33,12 @@ const usage = `usage: go run ./compare [flags]
 
 Measures what a call costs with HTTP clients that retry requests, and tests
 whether they honor the http.RoundTripper contract. This takes about five minutes
-on an otherwise idle machine; -contract takes seconds.
+on an otherwise idle machine; -contract takes seconds. An unknown name is an
+error that lists the known names.
 
-  -peer NAMES   libraries, separated by commas, or all
-  -call NAMES   calls, separated by commas, or all; an unknown name is an error
-                that lists the known names
+  -peer NAMES   libraries, separated by commas, or all; without this flag, the
+                libraries in README.md
+  -call NAMES   calls, separated by commas, or all (all)
   -rounds N     number of times to measure everything (6, the minimum for
                 benchstat)
   -raw FILE     write the samples to this file, for benchstat

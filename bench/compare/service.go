@@ -125,7 +125,8 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, a.body)
 }
 
-// inMemory is the base RoundTripper for the network "memory": it has no connections. It allocates once for each request.
+// inMemory is the base RoundTripper for the network "memory": it has no connections. It
+// allocates once for each request.
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {

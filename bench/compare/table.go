@@ -148,8 +148,9 @@ func (r *report) lessens() []column {
 // timed reports whether a figure with this unit is a time. Times depend on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least returns the fraction by which a peer's figure must be better than iamhttp's to be
-// listed. Smaller differences occur even between the rounds of a single call.
+// least returns the fraction by which a peer's median must be better than iamhttp's to be
+// listed. That alone is not enough, because the rounds of a call can differ by more: see
+// writeAhead.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10

@@ -57,11 +57,11 @@ func drawOne(seed uint64) drawn {
 
 // counted returns the stretches of time in which the gate is compared with no gate.
 // Other times do not count, because the gate obeys Retry-After for all callers, and needs
-// time to learn. If a pause is the longest Retry-After, the gate gets five pauses (or bans,
-// if these are longer) after the start, five pauses after callers begin, and half a minute
-// and one pause after each change of a limit. For strangers, and for faults that begin
-// during the run, it gets their duration, half a minute and one pause. For a single fault,
-// it gets ten seconds.
+// time to learn. Here, a pause is as long as the longest Retry-After. The gate gets five
+// pauses (or bans, if these are longer) after the start, five pauses after callers begin,
+// and half a minute and one pause after each change of a limit. For strangers, and for
+// faults that begin during the run, it gets their duration, half a minute and one pause.
+// For a fault with a Count, it gets ten seconds.
 func counted(s sim.Situation) [][2]time.Duration {
 	pause := longestPause(s)
 	after := 30*time.Second + pause

@@ -130,8 +130,13 @@ Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated
 outside the exceptions below, which have their own bounds, and "in" is the run with that figure.
 
 A run's name lists the server, the kind of Retry-After, the calls, and the response time. %[1]stb100/0.1%[1]s is a token bucket of 100
-requests/s that holds the tokens of 0.1 s, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s a sliding window. %[1]s1000@2%[1]s means 1000 calls, made at twice
-the available rate.
+requests/s that holds the tokens of 0.1 s. This time is the bucket's depth; a depth of at most 0.1 s is shallow. %[1]sfw%[1]s is a fixed window, and
+%[1]ssw%[1]s a sliding window. %[1]s×0.5%[1]s means that the limit is halved halfway through the run, and %[1]s+50%%%[1]s that other clients (strangers) send
+requests at half of the limit. %[1]s60%[1]s is a Retry-After of 60 s, even if that is wrong. %[1]s1000@2%[1]s means 1000 calls, made at twice the available
+rate.
+
+In the goals, "makespan" is the time until the last success, divided by the ideal time, "many calls" are 10,000, and "jitter" means that
+response times vary.
 
 | goal | bound | reached | of | worst | in |
 |---|--:|--:|--:|--:|---|

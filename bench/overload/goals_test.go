@@ -122,7 +122,7 @@ var exceptions = []exception{
 	{
 		[]string{makespanToken},
 		"no Retry-After, responses of 1 s", all(not(answersSoon), absent), 1.36,
-		"Trying a pace above the limit costs a pause of two response times. Here, too, the gate tries one within the time of 25 pauses.",
+		"Trying a pace above the limit costs a pause of two response times. Even so, the gate tries one within the time of 25 pauses.",
 	},
 	{
 		[]string{sentFewTokens},

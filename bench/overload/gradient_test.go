@@ -18,7 +18,8 @@ import (
 // and requests above the limit block. Once a second, if at least ten responses arrived, a
 // gradient compares their average response time with a long-term average. If the service
 // has become slower, requests must be queuing there, so the limit is reduced in proportion.
-// Each update also adds four requests.
+// Each update also adds four requests, and then moves the limit only a fifth of the way to
+// the result.
 //
 // Gradient2Limit ignores refusals and does not say when to retry a refused request, so the
 // pauses are our addition.

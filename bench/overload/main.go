@@ -71,18 +71,21 @@ func main() {
 
 const usage = `usage: go run ./overload [flags]
 
-Measures how many requests a server with a rate limit gets from HTTP clients, and
-how many of their calls succeed. Without flags, this takes only a few seconds,
-because the clients run in virtual time. Names are separated by commas. "all"
-stands for all names; an unknown name is an error that lists the known names.
+Measures how many requests a server with a rate limit gets from HTTP clients,
+and how many of their calls succeed. Without flags, this takes only a few
+seconds, because the clients run in virtual time. Names are separated by commas.
+"all" stands for all names; an unknown name is an error that lists the known
+names.
 
-  -client NAMES       clients; "gate" is iamhttp with a gate
+  -client NAMES       clients; "gate" is iamhttp with a gate; without this flag,
+                      the clients in overload/SUMMARY.md
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default; a client whose number cannot
-                      be set runs only once (0,20)
+                      be set gets one run, with its default (0,20)
   -server NAMES       the server's limits: tb is a token bucket, fw a fixed
                       window, sw a sliding window; tb100/0.1 allows 100
                       requests per second, and as many at once as in 0.1 s
+                      (tb100/1,tb100/0.1,tb10/0.1,fw60/1m0s)
   -retry-after NAMES  kinds of Retry-After (seconds)
   -arrivals NAMES     calls@once, calls@multiple of the limit (or of what
                       strangers leave of it), or calls@onoffmultiple: on and

@@ -29,7 +29,7 @@ func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
 var peersTables = []peersTable{
-	{"The service of ATB's authors, with a load that is our guess: 20 clients that do not communicate make 10 calls each, all at once. The service " +
+	{"The service of ATB's authors (see `atb` below), with a load that is our guess: 20 clients that do not communicate make 10 calls each, all at once. The service " +
 		"accepts 40 requests per minute and does not send Retry-After. Jain's index shows how evenly the clients were served in the first half of the ideal time.",
 		[]row{paperBurst()}},
 	{"The same service, and 100 clients that make occasional calls for ten minutes: in total, 1.2 times as many as the limit allows.",
@@ -164,13 +164,13 @@ const clearly = 0.05
 const peersHead = `# The gate compared with other algorithms
 
 Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports that make up to 20 attempts,
-and all of these except ` + "`none`" + ` have a gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
-few requests. "never" means that calls failed, or that the rate was not regained. All figures are medians of three runs.
+and all of these except ` + "`none`" + ` have a gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an
+algorithm that fails most calls sends few requests. "never" means that calls failed, or that the rate was not regained. All figures are medians of three runs.
 
 `
 
 const peersFoot = `
-- ` + "`aimd`" + `: the pace grows linearly, by a tenth per second, and is halved by refusals.
+- ` + "`aimd`" + `: refusals halve the pace, and each second adds a tenth of the halved pace.
 - ` + "`atb`, `aatb`" + `: the two algorithms in arXiv 2510.04516, as in the programs that its authors published. Both are given the limit at the start.
   A telemetry server tells AATB's clients what the other clients send.
 - ` + "`gradient`" + `: Netflix's Gradient2Limit, which limits the number of requests in flight according to the response times.
@@ -180,8 +180,8 @@ const peersFoot = `
 
 Other algorithms are better than the gate in these cases:
 
-- Clients that do not communicate make few calls each, and the limit is 40 per minute. ATB and AATB are given the limit, and send about half
-  as many requests. The gate gets too few responses to learn the limit, so for occasional calls it is hardly better than none.
+- Clients that do not communicate make few calls each, and the limit is 40 per minute. ATB and AATB are given the limit, and send a third to
+  six tenths as many requests. The gate gets too few responses to learn the limit, so for occasional calls it is hardly better than none.
 - The limit changes, or the service recovers. Without a gate, or with the AWS SDK's standard mode, more calls succeed right away. The price is
   up to 12 times as many requests while the limit is exceeded.
 - A single client has the whole limit, and is given the limit. AATB needs hardly any retries then, but it is slow to recover in other cases.

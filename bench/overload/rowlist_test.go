@@ -31,7 +31,8 @@ var families = []family{
 	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers pause after each 429, about 286 calls per second " +
 		"succeed without Retry-After (pauses of 0.25 s), 91 with 1 s, and 20 with 5 s; the goal is half of that. The figures are the worst of 8 " +
 		"seeds.", chanceRows()},
-	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit.", twoLimitRows()},
+	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
+		"With `default-key`, GateKey is nil; with `key-by-method`, each method has its own key.", twoLimitRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight.", inFlightRows()},
@@ -325,7 +326,7 @@ func twoLimitRows() []row {
 	for _, k := range []struct {
 		name string
 		set  settings
-	}{{"one-key", settings{}}, {"key-by-method", settings{key: keyByMethod}}} {
+	}{{"default-key", settings{}}, {"key-by-method", settings{key: keyByMethod}}} {
 		situation := sim.Situation{Limits: apart, RetryAfter: sim.Seconds, Answers: "20ms", Length: length, Callers: []sim.Callers{readers, writers}}
 		rows = append(rows, row{name: "two-limits/" + k.name, situation: situation, settings: k.set, goals: []aim{soon, writes}})
 		situation.Callers = []sim.Callers{readers, burst}

@@ -218,11 +218,12 @@ func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bo
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Situations in which the gate is used, and how close it comes to its goals there
 
-Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of the matrix in
-FIGURES.md. The Transport makes up to 20 attempts: with the gate, without a gate, and with a simple AIMD gate, whose pace grows linearly, by
-a tenth per second, and is halved by refusals. Figures in bold miss the goal. "Seconds to 90%%" is the time from the end of the change until
-calls succeed at 90%% of the possible rate, on average both over three seconds and over fifteen. "never" means that calls failed, or that the
-rate was not regained.
+Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of
+the matrix in FIGURES.md. In the names, %[1]sRA1%[1]s means Retry-After: 1, and %[1]sRA0%[1]s no Retry-After. The Transport makes up to 20 attempts: with the
+gate, without a gate, and with a simple AIMD gate. In the AIMD gate, refusals halve the pace, and each second adds a tenth of the halved
+pace. Some rows run with several seeds; their figures are the worst ones. Figures in bold miss the goal. "Seconds to 90%%" is the time from
+the end of the change until calls succeed at 90%% of the possible rate, on average both over three seconds and over fifteen. "never" means
+that calls failed, or that the rate was not regained.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
@@ -266,7 +267,8 @@ func plain(text string) string {
 //
 // A figure that misses its goal must not be much worse than in ROWS.md. With -update, the
 // test rewrites the lines of the rows that it runs, but fails even then if the gate has
-// become worse. With other seeds than the rows' own, it only logs the figures.
+// become worse. With other seeds than the rows' own, it logs the figures without comparing
+// them.
 func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {

@@ -15,7 +15,7 @@ func describe(s sim.Scenario) string { return describeCalls(s) + " (" + describe
 func describeCalls(s sim.Scenario) string {
 	how := "at once"
 	if s.Arrivals.Load != 0 {
-		how = fmt.Sprintf("at %.4g × the limit", s.Arrivals.Load)
+		how = fmt.Sprintf("at %.4g × the available rate", s.Arrivals.Load)
 	}
 	if s.Arrivals.OnOff {
 		how += ", on and off,"

@@ -342,7 +342,7 @@ func inFull(s iamhttp.Semantics) string {
 		return "returns the response unchanged"
 	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
 		return "retries the request, whatever its method, after Retry-After or, without one, " +
-			"after a backoff; if it gives up, returns a *StatusError"
+			"after a backoff or when a stated limit allows it; if it gives up, returns a *StatusError"
 	case s.Retry == iamhttp.RetryIfTemporary:
 		return "returns a *StatusError; if AlsoRetry lists the code and the response has " +
 			"Retry-After, the request is retried first"

@@ -37,8 +37,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
-			"              without one, after a backoff; if it gives up, returns a\n" +
-			"              *StatusError\n"},
+			"              without one, after a backoff or when a stated limit allows it; if\n" +
+			"              it gives up, returns a *StatusError\n"},
 		{"200", "" +
 			"200 OK\n" +
 			"  documented  no; the meaning is that of the code's whole class\n" +

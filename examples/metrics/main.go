@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-const usage = `usage: go run . URL
+const usage = `usage: go run ./examples/metrics URL
 
 Sends GETs to URL, each ten seconds after the previous call has ended, and
 serves metrics at http://127.0.0.1:9464/metrics.

@@ -46,7 +46,7 @@ type Options struct {
 	Content []byte
 }
 
-// NoDelay is a Delay of zero.
+// NoDelay is the Delay for no wait. A Delay of zero keeps the peer's default.
 const NoDelay time.Duration = -1
 
 // delay returns the delay, and reports whether it is set.

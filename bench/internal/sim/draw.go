@@ -44,7 +44,8 @@ func Draw(seed uint64) Situation {
 }
 
 // accepted is the largest number of calls that the drawn rate of a situation allows during
-// its length.
+// its length. Situations with an in-flight limit can allow more, because they last at least
+// a minute.
 const accepted = 3000
 
 const drawStream uint64 = 1<<62 + 1

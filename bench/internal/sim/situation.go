@@ -49,7 +49,7 @@ type Presence struct {
 // response. Such requests do not count against any limit.
 type Fault struct {
 	From, Until time.Duration
-	Share       float64       // share of the requests that the fault hits
+	Share       float64       // share of all requests that the fault hits; at most the share that earlier faults leave
 	Count       int           // maximum number of requests that the fault hits; 0: no maximum
 	Status      int           // status of the response; 0: no response
 	RetryAfter  string        // Retry-After of the response; empty: no such header
