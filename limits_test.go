@@ -213,6 +213,10 @@ func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
 		"without a body":                          {"", context.Background()},
 		"with a body of 200 bytes":                {strings.Repeat("x", 200), context.Background()},
 		"with a body of 200 bytes and a deadline": {strings.Repeat("x", 200), limited},
+		"with a body that states a limit": {
+			`{"error_msg":"The throttling threshold has been reached: Policy user over ratelimit,limit:200,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}`,
+			context.Background(),
+		},
 	} {
 		req, body := newRequest(t, "GET", "").WithContext(tt.ctx), tt.body
 		t.Run(name, func(t *testing.T) {
@@ -223,7 +227,8 @@ func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
 						_, _ = base.RoundTrip(req)
 					}
 				}
-				return allocs(t, &iamhttp.Transport{Base: base, Backoff: zero}, req) - testing.AllocsPerRun(200, attempts)
+				// MaxWait shortens the wait for the stated limit.
+				return allocs(t, &iamhttp.Transport{Base: base, Backoff: zero, MaxWait: time.Nanosecond}, req) - testing.AllocsPerRun(200, attempts)
 			}
 			one, two := cost(429, 200), cost(429, 429, 200)
 			t.Logf("allocations, including timers and bounded reading: %v for one retry, %v for two", one, two)

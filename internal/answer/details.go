@@ -5,7 +5,6 @@ package answer
 
 import (
 	"bytes"
-	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,19 +42,35 @@ type Details struct{ Code, Message, RequestID string }
 // strings is allocated. Exceptions include strings that contain escapes or JSON, and
 // compressed bodies.
 func Decode(header http.Header, body []byte, status int) Details {
+	d := decodeBody(header, body, status)
+	return Details{string(d.code), string(d.message), string(d.requestID)}
+}
+
+// Message returns the Message that Decode returns. It saves the allocations for the other
+// fields, and is used for every response that is retried.
+func Message(header http.Header, body []byte, status int) string {
+	return string(decodeBody(header, body, status).message)
+}
+
+// details holds what becomes the Details, as parts of the body or, for strings with
+// escapes, as copies.
+type details struct{ code, message, requestID []byte }
+
+func decodeBody(header http.Header, body []byte, status int) details {
 	body = inflate(header["Content-Encoding"], body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	d := decode(body, status, 0)
-	if strings.HasPrefix(strings.TrimSpace(d.Message), "{") {
-		if inner := decode([]byte(d.Message), status, 0); inner.Message != "" {
-			d = Details{cmp.Or(d.Code, inner.Code), inner.Message, cmp.Or(d.RequestID, inner.RequestID)}
+	if bytes.HasPrefix(bytes.TrimSpace(d.message), []byte("{")) {
+		if inner := decode(d.message, status, 0); len(inner.message) > 0 {
+			d.message = inner.message
+			d = d.or(inner)
 		}
 	}
-	if d.Code == "" && d.Message == "" {
-		d.Message = plainText(header.Get("Content-Type"), body)
+	if len(d.code) == 0 && len(d.message) == 0 {
+		d.message = plainText(header.Get("Content-Type"), body)
 	}
-	if strings.Contains(d.Message, "<br") {
-		d.Message = lineBreaks.Replace(d.Message)
+	if bytes.Contains(d.message, []byte("<br")) {
+		d.message = []byte(lineBreaks.Replace(string(d.message)))
 	}
 	return d
 }
@@ -70,9 +85,9 @@ const (
 	maxElements = 32
 )
 
-// decode extracts the Details from JSON: from an uncompressed body, or from a value at the
+// decode extracts the details from JSON: from an uncompressed body, or from a value at the
 // given depth within it.
-func decode(body []byte, status, depth int) Details {
+func decode(body []byte, status, depth int) details {
 	body = trimSpace(body)
 	if len(body) > 0 && body[0] == '[' {
 		return decodeArray(body, status, depth)
@@ -86,10 +101,10 @@ func decode(body []byte, status, depth int) Details {
 	element := firstElement(f.errs)
 	first := parseFields(element)
 	detail := parseFields(object(f.detail))
-	var d Details
+	var d details
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
 		if c := bare(raw); len(c) > 0 && !namesStatus(c, status) {
-			d.Code = text(raw)
+			d.code = text(raw)
 			break
 		}
 	}
@@ -98,41 +113,54 @@ func decode(body []byte, status, depth int) Details {
 	case len(c) == 0:
 	case c[0] == '{', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
-	case d.Code == "" && !namesStatus(c, status):
-		d.Code = text(f.err)
+	case len(d.code) == 0 && !namesStatus(c, status):
+		d.code = text(f.err)
 	}
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
 		first.detail, first.errorMsg, first.message, first.title,
 		f.detail, f.explanation, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 	} {
-		if d.Message = text(raw); d.Message != "" {
+		if d.message = text(raw); len(d.message) > 0 {
 			break
 		}
 	}
-	d.RequestID = cmp.Or(text(f.requestID), text(inner.requestID), text(first.requestID))
-	if d.Message == "" {
+	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID} {
+		if d.requestID = text(raw); len(d.requestID) > 0 {
+			break
+		}
+	}
+	if len(d.message) == 0 {
 		d = d.or(descend(whole, f, status, depth))
 	}
 	return d
 }
 
 // or returns d with its empty fields filled in from other.
-func (d Details) or(other Details) Details {
-	return Details{cmp.Or(d.Code, other.Code), cmp.Or(d.Message, other.Message), cmp.Or(d.RequestID, other.RequestID)}
+func (d details) or(other details) details {
+	if len(d.code) == 0 {
+		d.code = other.code
+	}
+	if len(d.message) == 0 {
+		d.message = other.message
+	}
+	if len(d.requestID) == 0 {
+		d.requestID = other.requestID
+	}
+	return d
 }
 
 // descend looks for a message in the members of an object that are objects or arrays
 // themselves. At the top level, it looks only at those whose names usually hold a message
 // or that look like errors, because the others may be the requested resource. Further
 // down, a text with a space is a message whatever its name.
-func descend(whole []byte, f fields, status, depth int) (d Details) {
+func descend(whole []byte, f fields, status, depth int) (d details) {
 	if depth >= maxDepth {
 		return d
 	}
 	if depth == 0 {
 		for _, raw := range [...][]byte{f.err, f.errs, f.errorMsg, f.message, f.detail, f.errorDescription} {
-			if d = decodeInner(raw, status, 1); d.Message != "" {
+			if d = decodeInner(raw, status, 1); len(d.message) > 0 {
 				return d
 			}
 		}
@@ -141,14 +169,14 @@ func descend(whole []byte, f fields, status, depth int) (d Details) {
 		if depth == 0 && !isError(name, value) {
 			continue
 		}
-		if d = decodeInner(value, status, depth+1); d.Message == "" && depth > 0 && bytes.IndexByte(value, ' ') >= 0 {
-			d = Details{Message: text(value)}
+		if d = decodeInner(value, status, depth+1); len(d.message) == 0 && depth > 0 && bytes.IndexByte(value, ' ') >= 0 {
+			d = details{message: text(value)}
 		}
-		if d.Message != "" {
+		if len(d.message) > 0 {
 			return d
 		}
 	}
-	return Details{}
+	return details{}
 }
 
 // isError reports whether a member of the top-level object is an error rather than the
@@ -164,7 +192,7 @@ func isError(name, value []byte) bool {
 }
 
 // decodeInner decodes a value if it is an object or an array.
-func decodeInner(value []byte, status, depth int) (d Details) {
+func decodeInner(value []byte, status, depth int) (d details) {
 	if len(value) > 0 && (value[0] == '{' || value[0] == '[') {
 		d = decode(value, status, depth)
 	}
@@ -173,34 +201,34 @@ func decodeInner(value []byte, status, depth int) (d Details) {
 
 // decodeArray decodes the first of an array's elements that has a message. A string in the
 // top-level array is not a message.
-func decodeArray(array []byte, status, depth int) Details {
+func decodeArray(array []byte, status, depth int) details {
 	n := 0
 	for element := range elements(array) {
 		if n++; n > maxElements {
 			break
 		}
 		if len(element) > 0 && depth < maxDepth && (element[0] == '{' || element[0] == '[' || element[0] == '"' && depth > 0) {
-			if d := decode(element, status, depth+1); d.Message != "" {
+			if d := decode(element, status, depth+1); len(d.message) > 0 {
 				return d
 			}
 		}
 	}
-	return Details{}
+	return details{}
 }
 
 // decodeString decodes a JSON string, which may contain JSON.
-func decodeString(raw []byte, status, depth int) Details {
-	inside := []byte(text(raw))
+func decodeString(raw []byte, status, depth int) details {
+	inside := text(raw)
 	if trimmed := trimSpace(inside); len(trimmed) > 0 && (trimmed[0] == '[' || trimmed[0] == '"') && depth < maxDepth {
 		return decode(trimmed, status, depth+1)
 	}
 	if depth > 0 {
-		return Details{Message: string(inside)}
+		return details{message: inside}
 	}
 	if bytes.IndexByte(inside, ' ') < 0 { // a name rather than a message
-		return Details{}
+		return details{}
 	}
-	return Details{Message: plainText("text/plain", inside)}
+	return details{message: plainText("text/plain", inside)}
 }
 
 // fields holds the relevant members of an object, as raw JSON.
@@ -377,17 +405,17 @@ func sameLetters(c []byte, phrase string) bool {
 
 // plainText returns the body, trimmed, if it is a short, readable text and its Content-Type
 // is text/plain. It also accepts text/html, because some services declare plain text as
-// HTML. For any other body, it returns "".
-func plainText(contentType string, body []byte) string {
+// HTML. For any other body, it returns nil.
+func plainText(contentType string, body []byte) []byte {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)
 	html := strings.EqualFold(contentType, "text/html")
 	if !html && !strings.EqualFold(contentType, "text/plain") {
-		return ""
+		return nil
 	}
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || len(body) > 512 || strings.IndexByte(`<{["`, body[0]) >= 0 {
-		return ""
+		return nil
 	}
 	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // drop a character that was cut off
 		if last := body[len(body)-i:]; utf8.RuneStart(last[0]) {
@@ -402,16 +430,16 @@ func plainText(contentType string, body []byte) string {
 		r, size := utf8.DecodeRune(body[i:])
 		switch {
 		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r) && !unicode.IsSpace(r):
-			return ""
+			return nil
 		case r == '<' && i+1 < len(body) && (body[i+1] == '/' || body[i+1] == '!' || body[i+1] == '?' || unicode.IsLetter(rune(body[i+1]))),
 			r == '&' && html:
-			return ""
+			return nil
 		}
 		words = words || unicode.IsLetter(r)
 		i += size
 	}
 	if !words || bytes.Equal(body, []byte("null")) || bytes.Equal(body, []byte("true")) || bytes.Equal(body, []byte("false")) {
-		return ""
+		return nil
 	}
-	return string(body)
+	return body
 }

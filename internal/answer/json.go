@@ -109,7 +109,7 @@ func object(raw []byte) []byte {
 		inside = trimSpace(inside[2:])
 	}
 	if len(inside) > 0 && inside[0] == '{' {
-		return []byte(text(raw))
+		return text(raw)
 	}
 	return nil
 }
@@ -128,19 +128,19 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text returns the value that bare returns, with escapes resolved, or "" if they are
+// text returns the value that bare returns, with escapes resolved, or nil if they are
 // invalid.
-func text(raw []byte) string {
+func text(raw []byte) []byte {
 	b := bare(raw)
 	if bytes.IndexByte(b, '\\') < 0 {
-		return string(b)
+		return b
 	}
 	// If a string was cut off, its last escape may be incomplete.
 	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
 		var s string
 		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {
-			return s
+			return []byte(s)
 		}
 	}
-	return ""
+	return nil
 }

@@ -72,7 +72,7 @@ func (l Limit) Longer(other Limit, below time.Duration) Limit {
 func Stated(h http.Header, data []byte, status int, at time.Time, below time.Duration) Limit {
 	l := Of(h, at, below)
 	if len(data) > 0 && (h["Content-Encoding"] != nil || mayState(data)) {
-		l = l.Longer(OfMessage(answer.OneLine(answer.Decode(h, data, status).Message)), below)
+		l = l.Longer(OfMessage(answer.OneLine(answer.Message(h, data, status))), below)
 	}
 	return l
 }

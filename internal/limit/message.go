@@ -11,27 +11,24 @@ import (
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
 func OfMessage(s string) Limit {
-	if !mayState([]byte(s)) {
-		return Limit{}
-	}
-	lower := strings.ToLower(s)
-	return ofGateway(lower).Longer(ofThreshold(lower), Any).clean()
+	return ofGateway(s).Longer(ofThreshold(s), Any).clean()
 }
 
 // ofThreshold parses the IAM service's text. It returns the zero Limit if the text states
 // no valid limit.
-func ofThreshold(lower string) Limit {
-	_, after, found := strings.Cut(lower, "threshold:")
-	if !found {
+func ofThreshold(s string) Limit {
+	const name, perName = "threshold:", "times per "
+	at := index(s, name)
+	if at < 0 {
 		return Limit{}
 	}
-	times, rest, _ := strings.Cut(strings.TrimSpace(after), " ")
+	times, rest, _ := strings.Cut(strings.TrimSpace(s[at+len(name):]), " ")
 	n, ok := number(times)
-	rest, found = strings.CutPrefix(strings.TrimSpace(rest), "times per ")
-	if !ok || !found || n == 0 || n > mostRequests {
+	rest = strings.TrimSpace(rest)
+	if !ok || !begins(rest, perName) || n == 0 || n > mostRequests {
 		return Limit{}
 	}
-	if per := lengthOf(rest); per > 0 {
+	if per := lengthOf(rest[len(perName):]); per > 0 {
 		return Limit{Requests: int(n), Per: per}
 	}
 	return Limit{}
@@ -55,18 +52,32 @@ func mayState(s []byte) bool {
 	return false
 }
 
-// begins reports whether s begins with prefix, ignoring case. prefix must consist of
-// lower-case letters.
-func begins(s []byte, prefix string) bool {
+// begins reports whether s begins with prefix, which must be in lower case, ignoring the
+// case of ASCII letters in s. To lower the whole text first would cost an allocation.
+func begins[T string | []byte](s T, prefix string) bool {
 	if len(s) < len(prefix) {
 		return false
 	}
 	for i := range len(prefix) {
-		if s[i]|0x20 != prefix[i] {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != prefix[i] {
 			return false
 		}
 	}
 	return true
+}
+
+// index returns the position of the first name in s, or -1. Like begins, it ignores case.
+func index(s, name string) int {
+	for i := range len(s) - len(name) + 1 {
+		if begins(s[i:], name) {
+			return i
+		}
+	}
+	return -1
 }
 
 // debug parses the header fields that the gateway adds in its debug mode, and returns
@@ -75,7 +86,7 @@ func begins(s []byte, prefix string) bool {
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
 func debug(h http.Header) (l Limit) {
 	for _, policy := range [...]string{"Api", "User", "App", "Ip", "Api-Allenv"} {
-		text := strings.ToLower(h.Get("X-Apig-Ratelimit-" + policy))
+		text := h.Get("X-Apig-Ratelimit-" + policy)
 		if remain, _, _ := valueOf(text, "remain:"); remain == "0" {
 			if stated := ofGateway(text); stated.Requests > 0 {
 				stated.Policy = strings.ToLower(policy)
@@ -89,8 +100,8 @@ func debug(h http.Header) (l Limit) {
 // ofGateway parses the values after "limit:" and "time:", which may come in either order.
 // If a text states several limits, the one with the longest window counts. If any value
 // is malformed, such as "1,000" or "2e3", nothing is read.
-func ofGateway(lower string) (l Limit) {
-	limits, times := lower, lower
+func ofGateway(s string) (l Limit) {
+	limits, times := s, s
 	for {
 		limit, moreLimits, foundLimit := valueOf(limits, "limit:")
 		length, moreTimes, foundTime := valueOf(times, "time:")
@@ -105,7 +116,7 @@ func ofGateway(lower string) (l Limit) {
 		}
 		if per > l.Per {
 			l.Requests, l.Per = int(n), per
-			l.Policy = policyIn(lower[:len(lower)-max(len(moreLimits), len(moreTimes))])
+			l.Policy = policyIn(s[:len(s)-max(len(moreLimits), len(moreTimes))])
 		}
 		limits, times = moreLimits, moreTimes
 	}
@@ -113,19 +124,18 @@ func ofGateway(lower string) (l Limit) {
 }
 
 // policyIn returns the last policy that a text names.
-func policyIn(lower string) string {
-	i := strings.LastIndex(lower, "policy ")
-	if i < 0 {
-		return ""
+func policyIn(s string) (name string) {
+	for at := index(s, "policy "); at >= 0; at = index(s, "policy ") {
+		s = s[at+len("policy "):]
+		name = s
 	}
-	name := lower[i+len("policy "):]
 	if end := strings.IndexAny(name, " ,:;"); end >= 0 {
 		name = name[:end]
 	}
 	if name = strings.TrimRight(name, "."); len(name) > 32 {
 		return ""
 	}
-	return name
+	return strings.ToLower(name)
 }
 
 // endsNumber reports whether the text after some digits is not part of the number.
@@ -148,7 +158,7 @@ func continues(after string) bool {
 // on. The name must not be part of a longer word.
 func valueOf(s, name string) (value, rest string, found bool) {
 	for i := 0; ; {
-		at := strings.Index(s[i:], name)
+		at := index(s[i:], name)
 		if at < 0 {
 			return "", "", false
 		}
@@ -182,7 +192,7 @@ func lengthOf(s string) time.Duration {
 		return 0
 	}
 	name, rest := strings.TrimLeft(s[len(digits):], " "), ""
-	if end := strings.IndexFunc(name, func(r rune) bool { return r < 'a' || r > 'z' }); end >= 0 {
+	if end := strings.IndexFunc(name, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }); end >= 0 {
 		name, rest = name[:end], name[end:]
 	}
 	of := unit(name)
