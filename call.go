@@ -31,7 +31,7 @@ type call struct {
 	patience patience
 	key      string // the account's key at the gate
 	attempts int
-	began    time.Time       // when the first attempt was sent
+	began    time.Time       // when the first attempt was sent or, if the request is signed, asked the gate
 	sent     time.Time       // when the latest attempt was sent
 	fastest  time.Duration   // the shortest time to a response so far; math.MaxInt64 before the first response
 	schedule backoff.BackOff // nil until it is first needed
@@ -113,7 +113,8 @@ func (c *call) attempt() (*http.Response, error) {
 // body, or an error.
 func (c *call) send() (*http.Response, error) {
 	c.sent = time.Now()
-	if c.attempts++; c.attempts == 1 {
+	c.attempts++
+	if c.began.IsZero() {
 		c.began = c.sent
 	}
 	resp, err := c.t.passDown(c.current)
@@ -182,11 +183,17 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 // expires returns when the request's signature expires. It returns the zero Time if there
 // is no signature, if SignatureLife is negative, or if a RoundTripper below can and does
 // sign each attempt. It also returns the zero Time if the signature expired before the
-// first attempt was sent, because then one of the clocks is probably wrong, and the
-// signature's time cannot be trusted.
+// call began, because then one of the clocks is probably wrong, and the signature's time
+// cannot be trusted.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
-	if end.IsZero() || end.Before(c.began) {
+	if end.IsZero() {
+		return time.Time{}
+	}
+	if c.began.IsZero() { // the first attempt is about to wait at the gate
+		c.began = time.Now()
+	}
+	if end.Before(c.began) {
 		return time.Time{}
 	}
 	if s, found := chain.Find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {

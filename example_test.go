@@ -488,7 +488,7 @@ func ExampleWithExpected() {
 }
 
 // A 429 on a login can mean that the account is locked. An expected 429 is not retried,
-// so the password is sent once and the gate does not delay other callers.
+// so the password is not sent again and the gate does not delay other callers.
 func ExampleWithExpected_login() {
 	var service iamtest.Server
 	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))

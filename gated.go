@@ -102,10 +102,12 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 			stated = c.stated(resp, asked)
 		}
 		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked, Limit: stated}
-	case 400 <= code && code < 500 && code != ErrTooManyRequests:
+	case 400 <= code && code < 500 && code != ErrTooManyRequests && proxyRefusal(err) == nil:
 		return gate.Outcome{Result: gate.Accepted}
 	}
-	return gate.Outcome{} // no response, a server error, or a 429 that the caller expects
+	// There was no response of the service, or it was a server error or a 429 that the
+	// caller expects.
+	return gate.Outcome{}
 }
 
 // stated returns the limit that a throttled response states in its header or its body. It

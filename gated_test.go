@@ -88,6 +88,7 @@ func TestEachAttemptIsReportedToTheGateOnce(t *testing.T) {
 		"a request refused by an inner gate":   {[]step{fail(&iamhttp.NotSentError{Err: gate.ErrPaused})}, nil, []gate.Outcome{{Result: gate.NotSent}}},
 		"a 429 on the token request of an inner RoundTripper": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
 			nil, []gate.Outcome{unknown}},
+		"a proxy's 403, which the service never saw": {[]step{fail(connectRefusal(403))}, nil, []gate.Outcome{unknown}},
 		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil, []gate.Outcome{throttled(3 * time.Second), accepted}},
 	} {
 		t.Run(name, func(t *testing.T) {

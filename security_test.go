@@ -77,7 +77,7 @@ var securityTests = []struct {
 		"TestPauseLongerThanMaxWaitIsRefusedAtOnce",
 		"TestSlowAnswersDoNotStallOtherRequests",
 	}},
-	{"prolong a call with 408s and 429s", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
+	{"prolong a call with 408s and 429s", []string{"TestCallThatIsAlwaysThrottledWaitsAtMostSixteenMinutes"}},
 	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
 	{"make an aksk.Transport sign with the wrong time", []string{
 		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",

@@ -242,6 +242,27 @@ func TestSignatureWhoseTimeIs20MinutesOffDoesNotPreventRetries(t *testing.T) {
 	}
 }
 
+func TestExpiredSignatureIsNotBlamedForACallThatTheGateRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(gate.Adaptive)
+		r := gate.Request{Key: "iam.example"}
+		ticket, err := g.Wait(t.Context(), r)
+		require.NoError(t, err)
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
+
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		req := newRequest(t, "GET", "").WithContext(ctx)
+		require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now().Add(-20*time.Minute)))
+		var last iamhttp.Failure
+		tr := &iamhttp.Transport{Base: script(), Gate: g, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+		_, err = tr.RoundTrip(req)
+		require.ErrorIs(t, err, gate.ErrDeadline)
+		assert.Equal(t, iamhttp.StopGate, last.Stop)
+		assert.NotContains(t, err.Error(), "signature")
+	})
+}
+
 func TestTimeoutOfTheGateItselfIsNotBlamedOnTheSignature(t *testing.T) {
 	var last iamhttp.Failure
 	tr := &iamhttp.Transport{Base: script(), Gate: refusing{context.DeadlineExceeded}, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}

@@ -39,14 +39,9 @@ import (
 // X-Sdk-Content-Sha256 header. If Sign returns an error, the request is unchanged. Errors
 // never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
-	a, again := of(req.Header)
-	switch {
-	case len(req.Header["Authorization"]) > 0 && !again:
-		return errOtherAuthorization
-	case req.URL == nil || req.URL.Opaque != "":
-		return errors.New("aksk: the request has no URL, or one that cannot be signed")
-	case !isASCII(signature.Host(req)):
-		return errors.New("aksk: the host name is not ASCII: write it in Punycode")
+	a, err := signable(req)
+	if err != nil {
+		return err
 	}
 	if err := c.usable(); err != nil {
 		return err
@@ -61,6 +56,21 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 	set(req, &a, c, at)
 	req.Header["Authorization"] = []string{a.sign(req, c, payload)}
 	return nil
+}
+
+// signable returns the authorization in a request's header, or the zero value if there is
+// none. It returns an error if the request cannot be signed, whatever the credentials are.
+func signable(req *http.Request) (authorization, error) {
+	a, again := of(req.Header)
+	switch {
+	case len(req.Header["Authorization"]) > 0 && !again:
+		return a, errOtherAuthorization
+	case req.URL == nil || req.URL.Opaque != "":
+		return a, errors.New("aksk: the request has no URL, or one that cannot be signed")
+	case !isASCII(signature.Host(req)):
+		return a, errors.New("aksk: the host name is not ASCII: write it in Punycode")
+	}
+	return a, nil
 }
 
 var (

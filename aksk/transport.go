@@ -239,6 +239,9 @@ func (t *Transport) SignsEachAttempt(req *http.Request) bool {
 	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
 		return false
 	}
+	if _, err := signable(req); err != nil {
+		return false
+	}
 	c, err := t.Credentials(req)
-	return err == nil && c != (Credentials{})
+	return err == nil && c.usable() == nil
 }

@@ -436,3 +436,20 @@ func TestSeveralGoroutinesCanShareATransport(t *testing.T) {
 		assert.Equal(t, 200, <-done)
 	}
 }
+
+// A Transport passes these requests on with the signature that they have, which expires.
+func TestSignsEachAttemptIsFalseForRequestsThatCannotBeSignedAgain(t *testing.T) {
+	tr := &aksk.Transport{Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
+	assert.True(t, tr.SignsEachAttempt(signedAt(t, "GET", "", time.Now())), "a signed request")
+	for name, change := range map[string]func(*http.Request){
+		"an Authorization header with too few parts": func(r *http.Request) {
+			r.Header.Set("Authorization", "SDK-HMAC-SHA256 Credential=AK/20000101/eu-de, SignedHeaders=host;x-sdk-date, Signature=00")
+		},
+		"a host name that is not ASCII": func(r *http.Request) { r.Host = "bücher.example" },
+		"an opaque URL":                 func(r *http.Request) { r.URL.Opaque = "//iam.example/" },
+	} {
+		req := signedAt(t, "GET", "", time.Now())
+		change(req)
+		assert.False(t, tr.SignsEachAttempt(req), name)
+	}
+}
