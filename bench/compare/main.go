@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"flag"
 	"fmt"
@@ -74,8 +75,8 @@ func run(args []string, out io.Writer) (err error) {
 	if err := errors.Join(err, err2); err != nil {
 		return cli.Wrong(err)
 	}
-	if *write && len(chosen) < len(scenarios) {
-		return cli.Wrong(errors.New("-write needs all calls"))
+	if *write && (len(chosen) < len(scenarios) || *names != compared) {
+		return cli.Wrong(errors.New("-write needs all calls, and the libraries in README.md"))
 	}
 	r := &report{fleet: append([]peers.Peer{peers.Base}, fleet...), scenarios: chosen, matrix: judge(subjects(fleet))}
 	if *contract {
@@ -85,12 +86,13 @@ func run(args []string, out io.Writer) (err error) {
 	}
 	raw := io.Discard
 	if *rawFile != "" {
-		f, err := os.Create(*rawFile)
-		if err != nil {
-			return err
+		f, wrong := os.Create(*rawFile)
+		if wrong != nil {
+			return wrong
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		raw = f
+		buffered := bufio.NewWriter(f) // remembers the error of a failed write
+		defer func() { err = errors.Join(err, buffered.Flush(), f.Close()) }()
+		raw = buffered
 	}
 	if r.results, err = measure(r.fleet, chosen, *rounds, raw, os.Stderr); err != nil {
 		return err

@@ -121,10 +121,10 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 		fmt.Fprintln(w)
 	}
 	for i, n := range notes {
-		if i == 0 {
-			fmt.Fprintln(w)
-		}
-		fmt.Fprintf(w, "[%d] %s\\\n", i+1, n)
+		notes[i] = fmt.Sprintf("[%d] %s", i+1, n)
+	}
+	if len(notes) > 0 {
+		fmt.Fprintf(w, "\n%s\n", strings.Join(notes, "\\\n")) // in Markdown, a backslash breaks the line
 	}
 }
 

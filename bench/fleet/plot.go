@@ -89,7 +89,7 @@ func (r *result) bySecond(seconds int) (ok, refused []float64) {
 			case at < 0 || at >= seconds:
 			case s.Status == http.StatusTooManyRequests:
 				refused[at]++
-			default:
+			case s.Status == http.StatusOK: // a request without a response is not drawn
 				ok[at]++
 			}
 		}

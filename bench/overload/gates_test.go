@@ -77,9 +77,6 @@ func (set settings) client(one func() gate.Gate) sim.Client {
 	}
 }
 
-// keyByMethod returns a separate key for each method on each host.
-func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.Host }
-
 // interactive marks a call for which a person is waiting.
 func interactive(ctx context.Context) context.Context {
 	return gate.WithPriority(ctx, gate.Interactive)

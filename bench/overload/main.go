@@ -187,10 +187,12 @@ func contestants(names, attempts string) ([]contestant, error) {
 	tries, err2 := numbers[int](attempts)
 	var all []contestant
 	for _, p := range chosen {
-		for i, n := range tries {
-			if p.Capped || i == 0 {
-				all = append(all, contestant{p, n})
-			}
+		if !p.Capped {
+			all = append(all, contestant{p, 0})
+			continue
+		}
+		for _, n := range tries {
+			all = append(all, contestant{p, n})
 		}
 	}
 	return all, errors.Join(err, err2)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // A family is a group of similar rows. about is the text above these rows in ROWS.md.
@@ -32,10 +33,11 @@ var families = []family{
 		"succeed without Retry-After (pauses of 0.25 s), 91 with 1 s, and 20 with 5 s; the goal is half of that. The figures are the worst of 8 " +
 		"seeds.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
-		"With `default-key`, GateKey is nil; with `key-by-method`, each method has its own key.", twoLimitRows()},
+		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
-		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight.", inFlightRows()},
+		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
+		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
 	{"A limit of 360 or 100 per hour.", slowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
@@ -326,7 +328,7 @@ func twoLimitRows() []row {
 	for _, k := range []struct {
 		name string
 		set  settings
-	}{{"default-key", settings{}}, {"key-by-method", settings{key: keyByMethod}}} {
+	}{{"key-by-host", settings{key: gate.KeyByHost}}, {"default-key", settings{}}} {
 		situation := sim.Situation{Limits: apart, RetryAfter: sim.Seconds, Answers: "20ms", Length: length, Callers: []sim.Callers{readers, writers}}
 		rows = append(rows, row{name: "two-limits/" + k.name, situation: situation, settings: k.set, goals: []aim{soon, writes}})
 		situation.Callers = []sim.Callers{readers, burst}
