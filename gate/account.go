@@ -43,6 +43,7 @@ type account struct {
 	flying   atomic.Int64 // number of requests in flight with ticket 0, plus those in entering
 	accepted atomic.Int64
 	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
+	trip     atomic.Int64               // how long recent accepted requests took whose tickets were sampled, smoothed; 0: not known
 
 	gate   *Adaptive
 	key    string
@@ -86,6 +87,32 @@ type sent struct {
 func (a *account) now() time.Duration { return time.Since(a.origin) }
 
 func (a *account) waiting() int { return a.lanes.waiting() }
+
+// A sampled ticket is that of an open account's request whose response is timed. The rest
+// of the ticket is the time at which the request was sent. Apart from that, it is treated
+// like ticket 0.
+const sampled Ticket = 1 << 63
+
+// sample returns the ticket of a request that is sent now. To read the clock for every
+// request would double the cost of Wait, so requests are timed only after every 16th
+// response.
+func (a *account) sample() Ticket {
+	if a.accepted.Load()%marksEvery != 0 {
+		return 0
+	}
+	return sampled | Ticket(a.now())
+}
+
+// timed records how long an accepted request with a sampled ticket took. A long poll must
+// not hide how long other requests take. Concurrent calls may overwrite each other's
+// results.
+func (a *account) timed(t Ticket) {
+	took, trip := int64(a.now())-int64(t&^sampled), a.trip.Load()
+	if trip > 0 {
+		took = trip + (min(took, 2*trip)-trip)/4
+	}
+	a.trip.Store(max(took, 1))
+}
 
 // land observes that a request with ticket 0 was accepted (known is true) or that its
 // outcome is Unknown.
@@ -351,7 +378,10 @@ func (a *account) history() fleet1.History {
 	}
 	slices.Reverse(marks)
 	now := a.now()
-	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(max(a.flying.Load()-a.entering.Load(), 0))}
+	return fleet1.History{
+		Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(max(a.flying.Load()-a.entering.Load(), 0)),
+		Trip: time.Duration(a.trip.Load()),
+	}
 }
 
 // dispatch sends all requests whose turn has come, and schedules itself for the next

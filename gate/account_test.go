@@ -476,3 +476,65 @@ func TestStatsShowNoStatedLimitThatTheControllerIgnores(t *testing.T) {
 	assert.Equal(t, want, state(1, 20_000*time.Hour), "a limit that makes no sense should be ignored")
 	assert.Equal(t, Limit{Requests: 10, Per: time.Second}, state(10, time.Second))
 }
+
+func TestSomeRequestsAreTimedBeforeTheFirst429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		trip := func() time.Duration { return g.account(plain.Key).history().Trip }
+		call := func(took time.Duration, o Outcome) {
+			ticket, err := g.Wait(t.Context(), plain)
+			require.NoError(t, err)
+			time.Sleep(took)
+			g.Observe(plain, ticket, o)
+		}
+		call(time.Second, Outcome{})
+		assert.Zero(t, trip(), "a request without a response says nothing")
+		for range marksEvery {
+			call(50*time.Millisecond, accepted)
+		}
+		assert.Equal(t, 50*time.Millisecond, trip())
+		call(40*time.Second, accepted)
+		assert.Equal(t, 62500*time.Microsecond, trip(), "a long poll should change little")
+		call(time.Second, accepted)
+		assert.Equal(t, 62500*time.Microsecond, trip(), "only every 16th request should be timed")
+	})
+}
+
+// A minute without requests must not count as time that responses took: all requests of a
+// burst would then be refused as too late for a response.
+func TestTimeWithoutRequestsDoesNotCountAsTimeThatResponsesTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		burst := func(n, most int) {
+			tickets := make([]Ticket, n)
+			for i := range tickets {
+				var err error
+				tickets[i], err = g.Wait(t.Context(), plain)
+				require.NoError(t, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+			for i, ticket := range tickets {
+				o := accepted
+				if i >= most {
+					o = Outcome{Result: Throttled, RetryAfter: time.Second}
+				}
+				g.Observe(plain, ticket, o)
+			}
+		}
+		burst(1, 1)
+		time.Sleep(time.Minute)
+		burst(30, 20)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for range 10 {
+			go func() {
+				ticket, err := g.Wait(ctx, plain)
+				if assert.NoError(t, err) {
+					g.Observe(plain, ticket, accepted)
+				}
+			}()
+		}
+		time.Sleep(10*time.Second - time.Millisecond)
+		assert.Zero(t, g.account(plain.Key).waiting())
+	})
+}

@@ -47,7 +47,7 @@ func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 		// The common case: the account is not known to be throttled, no request waits, and
 		// the window is not full.
 		if 2*a.flying.Add(1) <= a.window.Load() {
-			return 0, nil
+			return a.sample(), nil
 		}
 		if t, err := a.wait(ctx, r); err != errForgotten {
 			return t, err
@@ -63,6 +63,12 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		return // the key is unknown, or was forgotten
 	}
 	a := v.(*account)
+	if t&sampled != 0 {
+		if o.Result == Accepted {
+			a.timed(t)
+		}
+		t = 0
+	}
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
 		a.land(o.Result != Unknown)
 		return

@@ -94,6 +94,7 @@ type history struct {
 	Marks  []fleet1.Mark `json:"m"`
 	Flying int           `json:"f"`
 	Age    time.Duration `json:"a"`
+	Trip   time.Duration `json:"t,omitempty"` // 0: not known
 }
 
 func newHistory(h fleet1.History, now time.Duration) *history {
@@ -101,7 +102,7 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	for i := range marks {
 		marks[i].At = now - marks[i].At
 	}
-	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
+	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now, Trip: h.Trip}
 }
 
 // turns is a message in which an account's leader hands out turns to a process, replies
@@ -220,7 +221,7 @@ func (r *report) check() bool {
 // check also makes the marks monotonic, because marks that were taken at almost the same
 // moment may be out of order.
 func (h *history) check() bool {
-	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge {
+	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge || h.Trip < 0 || h.Trip > maxAge {
 		return false
 	}
 	h.Flying = min(h.Flying, maxCount)

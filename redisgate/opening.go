@@ -53,11 +53,14 @@ func (o *opening) throttled(now, after time.Duration) {
 
 // control returns a controller that has processed everything that the opening collected.
 func (o *opening) control() *fleet1.Controller {
-	flying := 0
+	all := fleet1.History{Now: o.at, Marks: o.marks()}
 	for _, h := range o.histories {
-		flying += h.Flying
+		all.Flying += h.Flying
+		if all.Trip == 0 || h.Trip > 0 && h.Trip < all.Trip { // long polls make it longer in some processes
+			all.Trip = h.Trip
+		}
 	}
-	c := fleet1.History{Now: o.at, Marks: o.marks(), Flying: flying}.Close(o.asked)
+	c := all.Close(o.asked)
 	c.Late = true
 	for _, e := range o.events {
 		if e.throttled {

@@ -34,6 +34,8 @@ var families = []family{
 		"seeds.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
 		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
+	{"The account is almost quiet, and then 60 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
+		"are made.", quietRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
@@ -340,6 +342,49 @@ func twoLimitRows() []row {
 	return rows
 }
 
+// Time without requests, and requests that stay open, say nothing about the time that a
+// response takes.
+func quietRows() []row {
+	failed := func(name string) aim {
+		return aim{name + " calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of(name).Failed()) }}
+	}
+	burst := func(at time.Duration) sim.Callers {
+		return sim.Callers{Name: "burst", Once: 60, From: at, Timeout: 30 * time.Second}
+	}
+	// A burst takes three seconds if a pause of a second is followed by 40 calls at 20/s.
+	goals := []aim{failed("burst"), quantileOf("burst", 0.99, 3.1)}
+	once := sim.Situation{
+		Limits: limit(20, 1), RetryAfter: "1", Answers: "50ms", Length: 3 * time.Minute,
+		Callers: []sim.Callers{{Once: 1}, burst(time.Minute)},
+	}
+	rounds := once
+	rounds.Callers = []sim.Callers{{Rate: 2}}
+	for at := 20 * time.Second; at < rounds.Length; at += 30 * time.Second {
+		rounds.Callers = append(rounds.Callers, burst(at))
+	}
+	rows := []row{
+		{name: "quiet/one-burst", seeds: 8, situation: once, goals: goals},
+		{name: "quiet/bursts", seeds: 8, situation: rounds, goals: goals},
+	}
+	for _, apart := range []time.Duration{2 * time.Millisecond, 37 * time.Millisecond} {
+		rows = append(rows, row{
+			name: fmt.Sprintf("watches/%v-apart", apart), seeds: 8,
+			situation: sim.Situation{
+				Limits: limit(20, 1), RetryAfter: "1", Answers: "50ms", Way: 5 * time.Millisecond, Length: 5 * time.Minute,
+				Callers: []sim.Callers{
+					{Name: "watch", Once: 100, Apart: apart, Answers: "1h"},
+					{Name: "other", Rate: 10, Timeout: 15 * time.Second},
+				},
+			},
+			goals: []aim{{"share of the other calls that succeed", 0.97, true, func(r *sim.Record) float64 {
+				other := r.Of("other").Made(0, 4*time.Minute)
+				return float64(other.OK()) / float64(len(other.Calls))
+			}}},
+		})
+	}
+	return rows
+}
+
 // Each of many clients receives too few responses to learn the limit. Without a gate, a
 // call takes 38 s and 4.7 requests, and the last call ends after 11.5 minutes.
 func clientsRows() []row {
@@ -452,7 +497,7 @@ func foundRows() []row {
 		},
 		goals: []aim{answered(85*time.Second, 130*time.Second, 23/1.01), sentAtMost(1.05)},
 	}, {
-		name: "found/long-pause",
+		name: "found/long-pause", seeds: 12,
 		situation: sim.Situation{
 			Limits:     limit(8, 3, sim.Change{At: outage, Times: 0}, sim.Change{At: over, Times: 1}),
 			RetryAfter: sim.Seconds, Answers: sim.LogNormal, Length: 5 * time.Minute,

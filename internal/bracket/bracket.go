@@ -148,6 +148,7 @@ type tally struct {
 	inner    bool    // whether there were inner requests, so that some requests in flight may not be on their way to the service
 	accepted int
 	unknown  int      // number of requests whose outcome says nothing about the limit
+	gap      float64  // the longest time between two requests, in seconds
 	busy     float64  // seconds during which requests waited only because of the pace
 	raises   int      // number of times that the pace changed
 	paces    []moment // when each pace began
@@ -181,8 +182,9 @@ type probe struct {
 // New returns a controller for an account that has just had its first refusal.
 // marks, oldest first, record how many requests have been accepted so far; there must be
 // at least one mark. flying is the number of requests in flight, including the refused
-// one. retryAfter is the wait that the service asked for, or 0.
-func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) *Controller {
+// one. trip is how long recent responses took; 0 means that none was timed. retryAfter is
+// the wait that the service asked for, or 0.
+func New(now time.Duration, marks []Mark, flying int, trip, retryAfter time.Duration) *Controller {
 	oldest, newest := marks[0], marks[len(marks)-1]
 	c := &Controller{Constants: Standard}
 	c.begin, c.last = oldest.At, now
@@ -191,6 +193,9 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
 		// An estimate by Little's law; good enough until the first response is timed.
 		c.trip = max(min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now)), 0)
+		if trip > 0 { // idle time makes the estimate too long
+			c.trip = min(c.trip, 2*seconds(trip))
+		}
 		c.heard = true
 	}
 	c.notice = max(seconds(now), leastNotice) // an upper bound, if no request was sent before time 0
@@ -282,7 +287,7 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		return now
 	case c.credit >= 1:
 		if c.flying >= c.room {
-			return c.last + c.lost()
+			return c.last + c.refusedBy()
 		}
 		return now
 	case c.statement.windowed:
@@ -338,6 +343,17 @@ func (c *Controller) begins(now time.Duration, backlog int) {
 // it, because one slow request must not stall the others.
 func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, 1), c.OwnMost)) }
 
+// refusedBy returns how long after it was sent a request would usually have been refused.
+func (c *Controller) refusedBy() time.Duration {
+	switch {
+	case c.quick():
+		return duration(c.delay())
+	case c.timed:
+		return min(duration(2*c.trip), c.lost())
+	}
+	return c.lost()
+}
+
 // start begins an epoch.
 func (c *Controller) start(now time.Duration) {
 	c.open = true
@@ -364,6 +380,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
 	c.flight.flying++
+	c.gap = max(c.gap, seconds(now-max(c.last, c.begin)))
 	c.last = now
 	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, waited: backlog > 0, pace: c.pace, at: now, credit: c.credit >= 1}
 	if c.flight.cap > 0 {

@@ -243,7 +243,7 @@ func TestAcceptedRequestSentAfterTheRefusedOneCountsAsLate(t *testing.T) {
 }
 
 func TestInTheFirstPauseAllAcceptedRequestsCountAsLate(t *testing.T) {
-	c := New(sec, []Mark{{}, {sec, 50}}, 10, sec)
+	c := New(sec, []Mark{{}, {sec, 50}}, 10, 0, sec)
 	c.Accepted(sec+ms, Send{})
 	c.Accepted(sec+2*ms, Send{})
 	assert.Equal(t, 2, c.late)
@@ -252,7 +252,7 @@ func TestInTheFirstPauseAllAcceptedRequestsCountAsLate(t *testing.T) {
 }
 
 func TestRoundTripIsNotNegativeIfTheFirstRefusalWasBeforeTheOrigin(t *testing.T) {
-	c := New(-5*sec, []Mark{{-10 * sec, 0}, {-5 * sec, 50}}, 20, sec)
+	c := New(-5*sec, []Mark{{-10 * sec, 0}, {-5 * sec, 50}}, 20, 0, sec)
 	assert.Zero(t, c.trip)
 	assert.Positive(t, c.notice)
 }
@@ -261,15 +261,18 @@ func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
 	for name, tt := range map[string]struct {
 		marks  []Mark
 		flying int
+		timed  time.Duration
 		want   float64
 		heard  bool
 	}{
-		"20 in flight at 10/s take two seconds":                              {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
-		"the estimate is at most the time since the account's first request": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
-		"unknown if no request was accepted":                                 {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
+		"20 in flight at 10/s take two seconds":                              {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 0, 2, true},
+		"the estimate is at most the time since the account's first request": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 0, 20, true},
+		"the estimate is at most twice the time that a response took":        {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 50 * ms, 0.1, true},
+		"an estimate that is not too long stays":                             {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 1500 * ms, 2, true},
+		"unknown if no request was accepted":                                 {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := New(20*sec, tt.marks, tt.flying, sec)
+			c := New(20*sec, tt.marks, tt.flying, tt.timed, sec)
 			assert.Equal(t, tt.want, c.trip)
 			assert.Equal(t, tt.heard, c.heard)
 			assert.Equal(t, 10*sec, c.begin)
@@ -326,7 +329,7 @@ func windowed(pause time.Duration) func(*Controller) {
 }
 
 func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
-	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, including the pause
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 0, 2*sec) // 100 requests in 10 s, including the pause
 	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "99 requests may be accepted at once, because 100 were accepted before")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 	assert.Equal(t, 18*sec, c.Earliest(9*sec, 100+8*40))
@@ -335,7 +338,7 @@ func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.
 // A limit that is known from one refusal only may be much higher than it seems, for
 // example if the number in flight is limited and responses are fast.
 func TestAfterFourUnitsEarliestAssumesThatThePaceDoublesOncePerUnit(t *testing.T) {
-	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec)
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 0, 2*sec)
 	assert.InDelta(t, 10+2*(4+math.Log2(1+6*math.Ln2)), c.Earliest(9*sec, 100+20*40).Seconds(), 1e-6)
 	assert.Less(t, c.Earliest(9*sec, 100_000), 60*sec)
 }
@@ -345,17 +348,19 @@ func TestTimeAtWhichTheNextRequestIsSent(t *testing.T) {
 		set  func(*Controller)
 		want time.Duration
 	}{
-		"paced: when its turn comes":                 {func(*Controller) {}, 30 * sec},
-		"burst: at once":                             {func(c *Controller) { c.credit = 1 }, 20 * sec},
-		"burst without room: after four round trips": {func(c *Controller) { c.credit, c.flying = 1, 4 }, 19*sec + 2*sec},
-		"burst without room: after a second if four round trips are shorter": {func(c *Controller) { c.credit, c.flying, c.trip = 1, 4, 0.1 }, 19*sec + sec},
-		"paced if less than one request is saved up":                         {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
-		"after a failed probe: the next probe at once":                       {func(c *Controller) { c.probes = 2 }, 20 * sec},
-		"a probe is in flight: after four round trips":                       {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
-		"a probe is in flight: after 15 s if four round trips are longer":    {func(c *Controller) { c.probes, c.flying, c.trip = 2, 1, 5 }, 19*sec + 15*sec},
-		"a request was accepted after a failed probe: paced":                 {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
-		"paced after a single refusal":                                       {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
-		"during a pause: not before its end":                                 {func(c *Controller) { c.probes, c.pause = 2, 21*sec }, 21 * sec},
+		"paced: when its turn comes": {func(*Controller) {}, 30 * sec},
+		"burst: at once":             {func(c *Controller) { c.credit = 1 }, 20 * sec},
+		"burst without room: after two round trips, by which it would have been refused":  {func(c *Controller) { c.credit, c.flying = 1, 4 }, 20 * sec},
+		"burst without room, refusals take 0.1 s: after twice that time":                  {func(c *Controller) { c.credit, c.flying, c.notice, c.last = 1, 4, 0.1, 20*sec }, 20*sec + 200*ms},
+		"burst without room: after four round trips if no response was timed":             {func(c *Controller) { c.credit, c.flying, c.timed = 1, 4, false }, 19*sec + 2*sec},
+		"burst without room, no response timed: after a second if four trips are shorter": {func(c *Controller) { c.credit, c.flying, c.trip, c.timed = 1, 4, 0.1, false }, 19*sec + sec},
+		"paced if less than one request is saved up":                                      {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
+		"after a failed probe: the next probe at once":                                    {func(c *Controller) { c.probes = 2 }, 20 * sec},
+		"a probe is in flight: after four round trips":                                    {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
+		"a probe is in flight: after 15 s if four round trips are longer":                 {func(c *Controller) { c.probes, c.flying, c.trip = 2, 1, 5 }, 19*sec + 15*sec},
+		"a request was accepted after a failed probe: paced":                              {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
+		"paced after a single refusal":                                                    {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
+		"during a pause: not before its end":                                              {func(c *Controller) { c.probes, c.pause = 2, 21*sec }, 21 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -567,7 +572,7 @@ func TestTimeTooLongForADurationBecomesTheLongestDuration(t *testing.T) {
 // first refusal, so times can be negative.
 func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
-	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
+	c := New(before, []Mark{{At: before}}, 0, 0, 100*time.Millisecond)
 	assert.LessOrEqual(t, c.Paused(), 100*time.Millisecond)
 	assert.Zero(t, c.flight.flying, "no request should be in flight")
 	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)

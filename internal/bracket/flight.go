@@ -173,11 +173,14 @@ func (c *Controller) setCap(now time.Duration, n int) {
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	quick := c.quick()
-	if quick && !f.sure && f.flying > f.cap {
-		if at := later(c.last, duration(c.delay())); at > now {
+	if !f.sure && f.flying > f.cap {
+		if at := later(c.last, c.refusedBy()); at > now {
 			return at
 		}
 		c.dropCap() // a request beyond the cap was not refused in time
+		if !quick {
+			c.start(now) // so many requests have no response that the epoch says little about the pace
+		}
 		return now
 	}
 	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
@@ -187,7 +190,7 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 			return at
 		}
 	}
-	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0) || seconds(now-f.since) > f.hold*c.unit()) {
+	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) || seconds(now-f.since) > f.hold*c.unit()) {
 		f.step = 1
 		if f.sure {
 			f.step = max(1, f.cap/20)

@@ -37,7 +37,7 @@ func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing
 		"one request without an outcome is not enough":  {0, 19, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := New(sec, []Mark{{}, {sec, 10}}, 21, sec)
+			c := New(sec, []Mark{{}, {sec, 10}}, 21, 0, sec)
 			for range tt.accepted {
 				c.Accepted(sec, Send{})
 			}
@@ -104,6 +104,22 @@ func TestNoCapIsSetIfItIsUncertainThatTheNumberInFlightIsTheCause(t *testing.T) 
 	}
 }
 
+// The requests that have no response may be long polls.
+func TestCapWithoutResponsesIsDroppedIfARequestBeyondItIsNotRefused(t *testing.T) {
+	c := capped(false, 20)
+	c.trip, c.last, c.epoch = 0.5, 90*sec, 7
+	c.Next(92*sec-1, 100)
+	require.Zero(t, c.flight.extra, "a request beyond the cap should not be sent before four round trips are over")
+	require.Equal(t, 92*sec, c.Next(92*sec, 100))
+	require.Equal(t, 1, c.flight.extra)
+	c.Sent(92*sec, 100)
+	assert.Equal(t, 93*sec, c.Next(92*sec, 100), "within two round trips, the request may still be refused")
+	assert.Equal(t, 20, c.flight.cap)
+	assert.Equal(t, 93*sec, c.Next(93*sec, 100))
+	assert.Zero(t, c.flight.cap)
+	assert.Equal(t, []any{uint32(8), 93 * sec, 0}, []any{c.epoch, c.begin, c.sent}, "the requests without a response should not count in the next judgement")
+}
+
 func TestRequestSentBeforeACapWasLoweredDoesNotRaiseIt(t *testing.T) {
 	c := capped(true, 20)
 	before := with(20)
@@ -137,7 +153,7 @@ func TestCapReplacesThePace(t *testing.T) {
 	}
 	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
 	c.Unsend(c.Sent(100*sec, 9))
-	before.flying, before.sent, before.last = 20, 2, 100*sec
+	before.flying, before.sent, before.last, before.gap = 20, 2, 100*sec, 100
 	assert.Equal(t, before, c.tally, "nothing else in the tally should change")
 
 	c.trip = 2
@@ -301,7 +317,7 @@ func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 		"nearly all of the second burst is still in flight":        {25, 21, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := New(sec, []Mark{{}, {sec, 10}}, 22, sec)
+			c := New(sec, []Mark{{}, {sec, 10}}, 22, 0, sec)
 			for range 20 {
 				c.Accepted(sec, Send{})
 			}
@@ -380,7 +396,7 @@ func concurrency(t *testing.T, limit int, answer, retryAfter time.Duration, call
 	}
 	var served []flying // in the order of their responses
 	// 64 requests were sent at once; limit of them are served.
-	c := New(0, []Mark{{}}, 64, retryAfter)
+	c := New(0, []Mark{{}}, 64, 0, retryAfter)
 	for range limit {
 		served = append(served, flying{answer, Send{}})
 	}

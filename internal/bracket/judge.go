@@ -35,8 +35,11 @@ type memory struct {
 type epoch struct {
 	accepted, took, silence float64
 	pace                    float64 // the pace when the refused request was sent
-	steady                  bool    // whether the pace did not change and no outcome was Unknown
+	steady                  bool    // whether the pace did not change, most outcomes are known, and there was no gap in which the limit could save up all that it can
 }
+
+// used returns the rate of an epoch whose limit was used up all the time.
+func (e epoch) used() float64 { return (e.accepted + 1) / max(e.took, shortest) }
 
 const (
 	shortest      = 1e-3 // seconds; lower bound of a silence, and of a time that something is divided by
@@ -154,7 +157,12 @@ func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 	c.burst0 = max(k-min(float64(c.late), c.pace*seconds(c.lateAt-c.lateFrom)), 1)
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
-	// Remember a rate that was accepted for too long to be just a burst.
+	// Remember a rate that was accepted for too long to be just a burst: that of the
+	// fastest stretch or, if that was a burst, of the shortest one that was not.
+	if took >= lasting {
+		c.remember(c.closed, c.lo, quiet)
+		return
+	}
 	for _, m := range slices.Backward(c.marks) {
 		if t := seconds(c.ended - m.At); t >= lasting {
 			c.remember(c.closed, float64(c.total-m.Accepted)/(t+quiet), quiet)
@@ -184,7 +192,8 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 // judgeEpoch finds out what caused a refusal.
 func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog float64) {
 	c.guessed = false
-	e := epoch{float64(passed), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
+	e := epoch{float64(passed), seconds(c.last - c.begin), c.silence, c.refused.pace, false}
+	e.steady = c.raises == 0 && c.unknown == 0 && 2*c.flying <= c.sent && c.gap <= (c.burst0+2)/e.used()
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
@@ -324,12 +333,11 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		// The pace was above the limit all the time, so no part of the limit was left
 		// unused. A bucket with one token is an exception: it overflows between two
 		// requests, and up to half of the limit may be lost.
-		single := c.burst0 < 2
-		if used := (e.accepted + 1) / max(e.took, shortest); single {
-			hi = max(lo, min(hi, 2*used))
+		if c.burst0 < 2 {
+			hi = max(lo, min(hi, 2*e.used()))
 			lo = max(lo, min(hi, 0.93*c.lo)) // it was proven earlier, so lower it slowly
 		} else {
-			hi = max(lo, min(hi, used))
+			hi = max(lo, min(hi, e.used()))
 		}
 		lo, hi = c.compare(e, lo, hi)
 	}

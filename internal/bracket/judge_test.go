@@ -204,15 +204,61 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 	}
 }
 
-// The shortest stretch of at least 5 seconds counts, because it is the most recent. The
-// pause counts as part of it.
-func TestPaceOfTheLast5SecondsBeforeTheFirstRefusalIsRemembered(t *testing.T) {
-	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {45 * sec, 4500}, {46 * sec, 4550}, {50 * sec, 5150}}, 1, 5*sec)
-	c.Next(55*sec, 0)
-	assert.InDelta(t, 650./10, c.best, 1e-9)
-	assert.Equal(t, 50*sec, c.bestAt)
-	assert.Equal(t, 5.0, c.cost)
-	assert.Equal(t, leastPatience, c.patience)
+// Of the stretches that end with the refusal, the fastest counts if it lasted at least 5
+// seconds, and otherwise the shortest that did. The pause counts as part of each.
+func TestRateThatWasAcceptedFor5SecondsBeforeTheFirstRefusalIsRemembered(t *testing.T) {
+	for name, tt := range map[string]struct {
+		marks []Mark
+		want  float64
+	}{
+		"the fastest stretch took 50 seconds": {[]Mark{{}, {20 * sec, 3000}, {45 * sec, 4500}, {50 * sec, 5150}}, 5150. / 55},
+		"the fastest stretch was a burst":     {[]Mark{{}, {20 * sec, 300}, {45 * sec, 450}, {49 * sec, 500}, {50 * sec, 5150}}, 4700. / 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := New(50*sec, tt.marks, 1, 0, 5*sec)
+			c.Next(55*sec, 0)
+			assert.InDelta(t, tt.want, c.best, 1e-9)
+			assert.Equal(t, 50*sec, c.bestAt)
+			assert.Equal(t, 5.0, c.cost)
+			assert.Equal(t, leastPatience, c.patience)
+		})
+	}
+}
+
+// The rate of an epoch is a bound of the limit only if the limit was used up all the time.
+func TestWhenTheRateOfAnEpochIsABoundOfTheLimit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set  func(*Controller)
+		want bool
+	}{
+		"all outcomes are known":                            {func(*Controller) {}, true},
+		"half of the requests have no response":             {func(c *Controller) { c.accepted, c.flying = 10, 10 }, true},
+		"more than half of the requests have no response":   {func(c *Controller) { c.accepted, c.flying = 9, 11 }, false},
+		"the pace was raised":                               {func(c *Controller) { c.raises = 1 }, false},
+		"an outcome is not known":                           {func(c *Controller) { c.unknown = 1 }, false},
+		"a gap too short to save up all that the limit can": {func(c *Controller) { c.gap = 1.1 }, true}, // 21 requests in 3 s, and 7.9 can be saved up
+		"a gap in which all is saved up":                    {func(c *Controller) { c.gap = 1.2 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.begin, c.last, c.sent, c.accepted = 97*sec, 100*sec, 20, 20
+			tt.set(c)
+			c.close(100*sec, with(3), sec)
+			c.judge(101*sec, 100)
+			assert.Equal(t, tt.want, c.past[len(c.past)-1].steady)
+		})
+	}
+}
+
+func TestLongestGapBetweenTwoRequestsIsCountedPerEpoch(t *testing.T) {
+	c := paced()
+	c.begin, c.last = 90*sec, 80*sec
+	for _, at := range []time.Duration{92, 97, 98} {
+		c.Sent(at*sec, 0)
+	}
+	assert.Equal(t, 5.0, c.gap)
+	c.start(98 * sec)
+	assert.Zero(t, c.gap)
 }
 
 func TestEffectOfAFailedProbe(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // requests per second were accepted.
 func taught(t *testing.T) (c *Controller, now time.Duration) {
 	t.Helper()
-	c = New(time.Second, []Mark{{}, {At: time.Second, Accepted: 10}}, 1, time.Second)
+	c = New(time.Second, []Mark{{}, {At: time.Second, Accepted: 10}}, 1, 0, time.Second)
 	_, ok := c.Learned()
 	require.False(t, ok, "nothing should be learned during the first pause")
 	now = 2 * time.Second

@@ -46,7 +46,7 @@ func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controll
 	for l(0) {
 		burst++
 	}
-	c = New(0, []Mark{{}, {0, burst}}, 1, retryAfter)
+	c = New(0, []Mark{{}, {0, burst}}, 1, 0, retryAfter)
 	const backlog = 1000
 	for now := time.Duration(0); now < length; {
 		if at := c.Next(now, backlog); at > now {
@@ -146,7 +146,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 
 // Idle time, like an outage, must not slow the controller down afterwards.
 func TestPaceIsNotSlowAfterAnHourWithoutCallers(t *testing.T) {
-	c := New(0, []Mark{{}, {0, 1}}, 1, time.Second)
+	c := New(0, []Mark{{}, {0, 1}}, 1, 0, time.Second)
 	now := time.Hour
 	served := bucket(100, 10)
 	accepted := 0
@@ -165,7 +165,7 @@ func TestPaceIsNotSlowAfterAnHourWithoutCallers(t *testing.T) {
 }
 
 func TestMemoryOfAnUnlimitedAccountDoesNotGrow(t *testing.T) {
-	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
+	c := New(0, []Mark{{}, {0, 10}}, 1, 0, time.Second)
 	for now := c.Next(0, 9); now < 24*time.Hour; now += time.Second {
 		c.Next(now, 1e9)
 		c.Accepted(now, c.Sent(now, 1e9))
@@ -175,7 +175,7 @@ func TestMemoryOfAnUnlimitedAccountDoesNotGrow(t *testing.T) {
 }
 
 func TestSingleProbeIsSentAfterAPauseThatWasTooShort(t *testing.T) {
-	c := New(0, []Mark{{}}, 1, time.Second)
+	c := New(0, []Mark{{}}, 1, 0, time.Second)
 	now := c.Next(0, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
 	first := c.Sent(now, 9)
@@ -189,7 +189,7 @@ func TestSingleProbeIsSentAfterAPauseThatWasTooShort(t *testing.T) {
 }
 
 func TestLateRefusalFromAnEarlierEpochOnlyDelaysTheNextRequest(t *testing.T) {
-	c := New(0, []Mark{{}, {0, 100}}, 2, time.Second)
+	c := New(0, []Mark{{}, {0, 100}}, 2, 0, time.Second)
 	now := c.Next(0, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
 	c.Sent(now, 9)
@@ -200,7 +200,7 @@ func TestLateRefusalFromAnEarlierEpochOnlyDelaysTheNextRequest(t *testing.T) {
 }
 
 func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
-	c := New(0, []Mark{{}, {0, 5}}, 1, time.Second)
+	c := New(0, []Mark{{}, {0, 5}}, 1, 0, time.Second)
 	now := c.Next(0, 9)
 	for range 20 {
 		now = max(now, c.Next(now, 9))
@@ -212,7 +212,7 @@ func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
 }
 
 func TestUnusedTurnsAreSavedUpToTheBurst(t *testing.T) {
-	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
+	c := New(0, []Mark{{}, {0, 10}}, 1, 0, time.Second)
 	now := c.Next(0, 0)
 	for c.credit >= 1 || c.sent == 0 {
 		now = max(now, c.Next(now, 0))
@@ -254,7 +254,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 		r := rand.New(rand.NewPCG(seed, shape))
 		asked := []time.Duration{0, 1, time.Millisecond, time.Second, time.Minute, 24 * time.Hour, math.MaxInt64}
 		now := time.Duration(r.Int64N(int64(time.Hour)))
-		c := New(now, []Mark{{}, {now / 2, int64(r.IntN(100))}}, r.IntN(100), asked[r.IntN(3)])
+		c := New(now, []Mark{{}, {now / 2, int64(r.IntN(100))}}, r.IntN(100), 0, asked[r.IntN(3)])
 		var flying []Send
 		state := func() {
 			if r.IntN(2) == 0 {
@@ -317,7 +317,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 }
 
 func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
-	c := New(time.Second, []Mark{{}}, 64, 0) // nothing was accepted before
+	c := New(time.Second, []Mark{{}}, 64, 0, 0) // nothing was accepted before
 	now := c.Next(time.Second, 1000)
 	for range 20 {
 		now = max(now, c.Next(now, 1000))

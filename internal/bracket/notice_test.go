@@ -50,7 +50,7 @@ func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
 }
 
 func TestTimeThatRefusalsTake(t *testing.T) {
-	c := New(sec, []Mark{{}, {sec, 0}}, 1, sec)
+	c := New(sec, []Mark{{}, {sec, 0}}, 1, 0, sec)
 	assert.InDelta(t, 1, c.notice, 1e-9, "the bound is the age of the account, one second")
 	c.notices(0.01)
 	assert.InDelta(t, 0.01, c.notice, 1e-9, "the first refusal that is timed replaces the bound")
@@ -180,7 +180,7 @@ func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
 }
 
 func TestRefusalsWhoseSendTimeIsUnknownRaiseTheBoundOfTheTimeThatTheyTake(t *testing.T) {
-	c := New(100*ms, []Mark{{}}, 9, sec)
+	c := New(100*ms, []Mark{{}}, 9, 0, sec)
 	c.Refused(300*ms, Send{}, sec)
 	assert.InDelta(t, 0.3, c.notice, 1e-9)
 	c.notices(0.01)

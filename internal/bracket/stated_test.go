@@ -19,7 +19,7 @@ func driveStated(t *testing.T, l limit, requests int, per, retryAfter, length ti
 		now += ms
 		require.Less(t, now, length)
 	}
-	c = New(now, []Mark{{At: 1}, {now, n}}, 1, retryAfter)
+	c = New(now, []Mark{{At: 1}, {now, n}}, 1, 0, retryAfter)
 	c.Stated(requests, per)
 	for end := now + length; ; {
 		at := c.Next(now, 1000)
@@ -86,7 +86,7 @@ func TestWrongStatementChangesLittle(t *testing.T) {
 
 // firmly returns a controller that firmly believes in a limit of 200 requests per 5 minutes.
 func firmly() *Controller {
-	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 5*time.Minute)
+	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 0, 5*time.Minute)
 	c.Stated(200, 5*time.Minute)
 	c.Next(sec+5*time.Minute, 10)
 	return c
@@ -111,7 +111,7 @@ func TestTwoRefusalsAtTheStatedRateDiscardTheStatement(t *testing.T) {
 }
 
 func TestCountFarAboveTheStatedLimitDiscardsTheStatement(t *testing.T) {
-	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, time.Second)
+	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 0, time.Second)
 	c.Stated(20, 5*time.Minute)
 	c.Next(2*sec, 10)
 	assert.False(t, c.Believed())
@@ -170,7 +170,7 @@ func TestStatedWindowsBeginWhenTheServicesWindowsBegin(t *testing.T) {
 }
 
 func TestTheStatementIsTheLatestOneThatWasNotIgnored(t *testing.T) {
-	c := New(0, []Mark{{}}, 1, time.Second)
+	c := New(0, []Mark{{}}, 1, 0, time.Second)
 	c.Stated(30, 123456789*time.Nanosecond)
 	requests, per := c.Statement()
 	assert.Equal(t, 30, requests)

@@ -77,17 +77,19 @@ type Ranking interface {
 }
 
 // A History describes an account that is throttled for the first time: when its requests
-// were accepted, and how many requests are in flight.
+// were accepted, how many requests are in flight, and how long a response took (0: not
+// known).
 type History struct {
 	Now    time.Duration
 	Marks  []Mark
 	Flying int
+	Trip   time.Duration
 }
 
 // Close returns a new controller for an account that was first throttled at the end of the
 // History. retryAfter is the wait that the service asked for, or 0.
 func (h History) Close(retryAfter time.Duration) *Controller {
-	return bracket.New(h.Now, slices.Clone(h.Marks), h.Flying, retryAfter)
+	return bracket.New(h.Now, slices.Clone(h.Marks), h.Flying, h.Trip, retryAfter)
 }
 
 // A Fleet is the group of processes that a gate belongs to.

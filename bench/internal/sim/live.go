@@ -102,7 +102,7 @@ func (l *live) work(ctx context.Context, all *sync.WaitGroup, kind int) {
 func (l *live) call(ctx context.Context, kind, n int) bool {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind)<<48, uint64(n)))
-	e := &errand{number: n*len(l.situation.Callers) + kind, rand: rng, cost: c.Cost}
+	e := &errand{number: n*len(l.situation.Callers) + kind, rand: rng, cost: c.Cost, answers: c.Answers}
 	at := time.Since(l.service.start)
 	whole := ctx
 	if c.Timeout > 0 {

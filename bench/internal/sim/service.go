@@ -41,11 +41,12 @@ type host struct {
 
 // An errand is one call, retries included.
 type errand struct {
-	number int
-	rand   *rand.Rand
-	sent   int
-	cost   float64
-	on     account
+	number  int
+	rand    *rand.Rand
+	sent    int
+	cost    float64
+	answers Answers // response time; empty: the situation's
+	on      account
 }
 
 type errandKey struct{}
@@ -73,7 +74,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !v.leave(e) {
 		return nil, errCutOff
 	}
-	answer, luck := v.situation.Answers.draw(e.rand), e.rand.Float64()
+	answer, luck := cmp.Or(e.answers, v.situation.Answers).draw(e.rand), e.rand.Float64()
 	way := v.situation.Way
 	if way == 0 {
 		way = answer / 2

@@ -72,6 +72,7 @@ type Callers struct {
 	Timeout, Most time.Duration // timeout of each call, random between Timeout and Most if Most is set; 0: no timeout
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Cost          float64       // number of requests that an accepted request counts as; 0: one
+	Answers       Answers       // response time of these calls; empty: the situation's
 	Context       func(context.Context) context.Context
 }
 
