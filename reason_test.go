@@ -217,6 +217,39 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	}
 }
 
+func TestReasonIsDerivedFromAMessageWithInvalidEscapes(t *testing.T) {
+	const begin = "Incorrect IAM authentication information: "
+	for _, text := range []string{
+		`AK access failed to reach the limit,forbidden for \'AKX\'`,
+		`C:\keys: AK access failed to reach the limit,forbidden`,
+		"\\\"AKX\\\":\tAK access failed to reach the limit,forbidden",
+		"\\\"AKX\\\":\nAK access failed to reach the limit,forbidden",
+		`\x41K access failed to reach the limit, ak is locked`,
+	} {
+		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
+			e := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"`+code+`","error_msg":"`+begin+text+`"}`))
+			assert.Equal(t, iamhttp.ReasonAccountLocked, e.Reason(), "service code %s and message %q", code, text)
+		}
+	}
+}
+
+// A new token does not help if, for example, the message says that the account is locked.
+func TestReasonIsUnknownIfTheMessageThatDecidesIsUnreadable(t *testing.T) {
+	for _, text := range []string{
+		`\u0001\u0002`, "\x00\x1f", "\u200b\u202e", // no printable character
+		"\xd3\xc3\xbb\xa7\xd2\xd1\xcb\xf8\xb6\xa8", // another encoding than UTF-8
+		"锁", "用户已被锁定",
+	} {
+		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
+			e := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"`+code+`","error_msg":"`+text+`"}`))
+			assert.Equal(t, iamhttp.ReasonUnknown, e.Reason(), "service code %s and message %q", code, text)
+		}
+	}
+	for _, body := range []string{`{"error_code":"APIG.0301"}`, `{"error_code":"APIG.0301","error_msg":" "}`, `{"error_code":"APIG.0301","error_msg":null}`} {
+		assert.Equal(t, iamhttp.ReasonTokenExpired, iamhttp.NewStatusError(401, nil, []byte(body)).Reason(), body)
+	}
+}
+
 func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T) {
 	for _, tt := range []struct {
 		status  int

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Reason is the iamhttp.Reason with the same number.
@@ -207,7 +208,7 @@ func ReasonOf(status int, code, message string) Reason {
 	switch {
 	case len(m.Texts) > 0:
 		message = detail(message)
-		if len(message) < 4 { // too short to say anything
+		if len(message) < 4 && !strings.ContainsFunc(message, notASCII) { // too short to say anything
 			return m.Reason
 		}
 		return told(message, m.Texts)
@@ -221,6 +222,10 @@ func ReasonOf(status int, code, message string) Reason {
 	}
 	return m.Reason
 }
+
+// notASCII reports whether a message with the character r is in a foreign language or, if r
+// is U+FFFD, unreadable. Such a message says something, even if it is short.
+func notASCII(r rune) bool { return r >= utf8.RuneSelf }
 
 // meaningOf returns the Meaning of a code. Case does not matter, nor whether a gateway's
 // code begins with APIG. or APIGW. The zero Meaning means that the code is not in
