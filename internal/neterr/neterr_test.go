@@ -102,7 +102,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a header line that breaks off, before Go 1.26":      {broken("malformed MIME header line: Content-Le"), false, false, "other"},
 		"a header line with an invalid name":                 {broken(`malformed MIME header line: "A(B): c"`), false, true, "other"},
 		"a header line with an invalid value":                {broken(`malformed MIME header line: "A: b\x00c"`), false, true, "other"},
-		"a header line that breaks off in a line end":         {broken(`malformed MIME header line: "Server: a b\r"`), false, false, "other"},
+		"a header line that breaks off in a line end":        {broken(`malformed MIME header line: "Server: a b\r"`), false, false, "other"},
 		"a header that begins with a space":                  {broken(`malformed MIME header initial line: " A:b"`), false, true, "other"},
 		"an invalid Content-Length":                          {broken(`bad Content-Length "-5"`), false, true, "other"},
 		"two values of Content-Length":                       {broken(`http: message cannot contain multiple Content-Length headers; got ["5" "6"]`), false, true, "other"},
