@@ -400,6 +400,7 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{401, "The Fernet token is no longer valid", iamhttp.ReasonTokenExpired},
 		{401, "The federated token has expired", iamhttp.ReasonTokenExpired},
 		{401, "IAM API: token expired", iamhttp.ReasonTokenExpired},
+		{401, "At this time token validation failed: the request time token is expired", iamhttp.ReasonTokenExpired},
 		{401, "Keystone: the project-scoped token has expired", iamhttp.ReasonTokenExpired},
 		{401, "X-Auth-Token is expired", iamhttp.ReasonTokenExpired},
 		{401, "Expired X-Auth-Token", iamhttp.ReasonTokenExpired},

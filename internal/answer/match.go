@@ -182,12 +182,12 @@ func isToken(word string) bool { return strings.EqualFold(word, "token") }
 func renewable(s string, i int) bool {
 	for n := range 3 {
 		word, start, adjacent := wordBefore(s, i)
-		switch {
+		switch k := kindOf(word); {
 		case !adjacent:
 			return true
-		case kindOf(word) == foreign, isForeign(word), n == 0 && strings.EqualFold(word, "api"): // an API's access token is another matter
+		case k == foreign, isForeign(word), n == 0 && strings.EqualFold(word, "api"): // but "API access token"
 			return false
-		case kindOf(word) != plain && kindOf(word) != subjectNoun:
+		case k != plain && k != subjectNoun:
 			return true
 		}
 		i = start
@@ -200,7 +200,7 @@ func renewable(s string, i int) bool {
 // "personal account".
 func isForeign(word string) bool {
 	for _, w := range [...]string{
-		"passcode", "time", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
+		"passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
 		"personal", "pat", "sts", "federation", "deploy", "bootstrap", "sas", // credentials of their own
 		"recovery", "confirmation", "invite", "unlock", "enrollment", // for one step with an account
 		"forgery", "antiforgery", "recaptcha", "nonce", "page", "pagination", "continuation", "idempotency", // for one request
