@@ -243,7 +243,7 @@ func TestReasonIsUnknownIfTheMessageThatDecidesIsUnreadable(t *testing.T) {
 	for _, text := range []string{
 		`\u0001\u0002`, "\x00\x1f", "\u200b\u202e", // no printable character
 		"\xd3\xc3\xbb\xa7\xd2\xd1\xcb\xf8\xb6\xa8", // another encoding than UTF-8
-		"锁", "用户已被锁定",
+		"\u9501", "\u7528\u6237\u5df2\u88ab\u9501\u5b9a", // Chinese, for "locked" and "the user has been locked"
 	} {
 		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
 			e := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"`+code+`","error_msg":"`+text+`"}`))

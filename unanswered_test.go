@@ -159,7 +159,7 @@ func TestProxyAndDialerErrorsAreRetriedOnlyIfTemporary(t *testing.T) {
 			base.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New(`invalid proxy address "x y"`) }
 		}, 1},
 		"a proxy address that cannot be parsed": {func(base *http.Transport) {
-			base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://[::1") }
+			base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(strings.TrimSuffix("http://[::1]", "]")) }
 		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
