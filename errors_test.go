@@ -173,8 +173,19 @@ func TestErrorBodiesAreParsed(t *testing.T) {
 		"code 0":                               {404, `{"code":0,"message":"x"}`, "0", "x", ""},
 		"code 9":                               {404, `{"code":9,"message":"x"}`, "9", "x", ""},
 		"an escape at the beginning":           {404, `{"message":"\u00fcber"}`, "", "über", ""},
-		"an invalid escape after a letter":     {404, `{"message":"a\xbcde"}`, "", "", ""},
-		"only control characters":              {404, `{"message":"\u0001\u0002"}`, "", "", ""},
+		"an invalid escape after a letter":     {404, `{"message":"a\xbcde"}`, "", `a\xbcde`, ""},
+		"an escaped apostrophe":                {404, `{"message":"it\'s \"gone\""}`, "", `it\'s "gone"`, ""},
+		"a raw tab next to an escape":          {404, "{\"message\":\"\\\"a\\\"\tb\"}", "", `"a" b`, ""},
+		"a raw newline next to an escape":      {404, "{\"message\":\"\\\"a\\\"\nb\"}", "", `"a" b`, ""},
+		"a raw NUL next to an escape":          {404, "{\"message\":\"\\\"a\\\"\x00b\"}", "", `"a"b`, ""},
+		"an escape with too few digits":        {404, `{"message":"a\u12 b\u12"}`, "", `a\u12 b\u12`, ""},
+		"an escape with a wrong digit":         {404, `{"message":"\u00gc \u00FC"}`, "", `\u00gc ü`, ""},
+		"half of a surrogate pair":             {404, `{"message":"\ud83d\u0041 \ude00"}`, "", "\ufffdA \ufffd", ""},
+		"an invalid escape in a request ID":    {404, `{"request_id":"a\-b"}`, "", "", `a\-b`},
+		"an invalid escape in an inner string": {404, `"{\"error_msg\":\"it\'s gone\"}"`, "", `it\'s gone`, ""},
+		"only control characters":              {404, `{"message":"\u0001\u0002"}`, "", "\ufffd", ""},
+		"only invisible characters":            {404, "{\"message\":\"\u200b \u202e\"}", "", "\ufffd", ""},
+		"only white space":                     {404, "{\"message\":\" \\n\u2028\"}", "", "", ""},
 		"Unicode line separators":              {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
 		"null members":                         {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
 		"members of other types":               {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
@@ -182,7 +193,7 @@ func TestErrorBodiesAreParsed(t *testing.T) {
 		"white space":                          {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
 		"a byte order mark":                    {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
 		"escapes":                              {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
-		"an invalid escape before the end":     {404, `{"message":"a\xb"}`, "", "a", ""},
+		"an invalid escape before the end":     {404, `{"message":"a\xb"}`, "", `a\xb`, ""},
 		"cut off in the message":               {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
 		"cut off in an escape":                 {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
 		"cut off after a backslash":            {404, `{"message":"one\`, "", "one", ""},
@@ -357,6 +368,23 @@ func TestStatusTextIsNotTakenForAServiceCode(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestNumberOfAnyStatusIsNotTakenForAServiceCode(t *testing.T) {
+	for raw, want := range map[string]string{
+		`400`: "", `500`: "", `"404"`: "", `200`: "", `"100"`: "", `599`: "", // of the response itself (400), of other responses, and unassigned ones
+		`400.0`: "", `404.0`: "", `"404.00"`: "", `" 404"`: "", `"404\n"`: "", `"\u00340\u0034"`: "",
+		`99`: "99", `099`: "099", `600`: "600", `999`: "999", `1103`: "1103", `4040`: "4040", `40400`: "40400", `-404`: "-404", // not statuses
+		`404.1`: "404.1", `400.1`: "400.1", `404.01`: "404.01", `404.10`: "404.10", `"404-1"`: "404-1", `"400-0"`: "400-0", `"E404"`: "E404", `"404x"`: "404x", `4e2`: "4e2",
+	} {
+		for _, form := range []string{`{"code":%s,"message":"m"}`, `{"error_code":%s,"error_msg":"m"}`, `{"error":{"code":%s,"message":"m"}}`, `{"errors":[{"code":%s,"detail":"m"}]}`, `{"error":%s,"message":"m"}`} {
+			e := iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, form, raw))
+			assert.Equal(t, want, e.ServiceCode, "the body is "+form, raw)
+			assert.Equal(t, "m", e.Message)
+		}
+	}
+	e := iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"404","code":"IAM.0011"}`))
+	assert.Equal(t, "IAM.0011", e.ServiceCode, "a number that names a status must not hide a service code")
 }
 
 func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {

@@ -301,7 +301,7 @@ func TestRetryRefusedByTheGateReturnsTheStatusErrorOfTheLastResponse(t *testing.
 		assert.Equal(t, 5*time.Second, e.RetryAfter, "RetryAfter must come from the gate, not from the response")
 		assert.Equal(t, "Could not find user: 0123456789abcdef0123456789abcdef.", e.Message)
 		assert.ErrorIs(t, err, refusal)
-		assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "Could not find user: 0123456789abcdef0123456789abcdef." (404, sent once: refused by the gate: not now; earliest in 5s)`)
+		assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "Could not find user: 0123456789abcdef0123456789abcdef." (sent once: refused by the gate: not now; earliest in 5s)`)
 		require.Len(t, reports, 2, "OnFailure must be called for the response and again for the gate's refusal")
 		assert.True(t, reports[0].Retry)
 		assert.Equal(t, iamhttp.Failure{Err: e, Method: "POST", URL: e.URL, Attempt: 1, Stop: iamhttp.StopGate}, reports[1])

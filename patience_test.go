@@ -84,6 +84,7 @@ func TestWithoutRetryAfterAStatedLimitCanLengthenTheWait(t *testing.T) {
 		"Retry-After wins":                                         {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
 		"X-Retry-After":                                            {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
 		"reset in the IETF's RateLimit header":                     {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"reset in the RateLimit header of an older draft":          {"", []string{"RateLimit: limit=100, remaining=0, reset=30"}, 30 * time.Second, 31 * time.Second},
 		"X-Ratelimit-Reset, as Envoy sends it":                     {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
 		"a third of the window stated in the message":              {gatewayText, nil, 100 * time.Second, 101 * time.Second},
 		"requests remain, but X-Retry-After asks for a wait":       {"", []string{"X-Retry-After: 58", "X-Ratelimit-Remaining: 5"}, 58 * time.Second, 59 * time.Second},

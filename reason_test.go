@@ -192,6 +192,11 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"certificate rejected", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"the token is valid, but the caller's address is not allowed", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"MFA token is invalid", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"OTP token error", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"failed to verify one-time token", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"STS token expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"failed to verify token", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"IAM token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"the break of the weak", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // too far from the beginning
@@ -214,6 +219,39 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 				assert.Equal(t, want, e.Reason(), "wrong reason for service code %s and message %.200s", code, text)
 			}
 		}
+	}
+}
+
+func TestReasonIsDerivedFromAMessageWithInvalidEscapes(t *testing.T) {
+	const begin = "Incorrect IAM authentication information: "
+	for _, text := range []string{
+		`AK access failed to reach the limit,forbidden for \'AKX\'`,
+		`C:\keys: AK access failed to reach the limit,forbidden`,
+		"\\\"AKX\\\":\tAK access failed to reach the limit,forbidden",
+		"\\\"AKX\\\":\nAK access failed to reach the limit,forbidden",
+		`\x41K access failed to reach the limit, ak is locked`,
+	} {
+		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
+			e := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"`+code+`","error_msg":"`+begin+text+`"}`))
+			assert.Equal(t, iamhttp.ReasonAccountLocked, e.Reason(), "service code %s and message %q", code, text)
+		}
+	}
+}
+
+// A new token does not help if, for example, the message says that the account is locked.
+func TestReasonIsUnknownIfTheMessageThatDecidesIsUnreadable(t *testing.T) {
+	for _, text := range []string{
+		`\u0001\u0002`, "\x00\x1f", "\u200b\u202e", // no printable character
+		"\xd3\xc3\xbb\xa7\xd2\xd1\xcb\xf8\xb6\xa8", // another encoding than UTF-8
+		"\u9501", "\u7528\u6237\u5df2\u88ab\u9501\u5b9a", // Chinese, for "locked" and "the user has been locked"
+	} {
+		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
+			e := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"`+code+`","error_msg":"`+text+`"}`))
+			assert.Equal(t, iamhttp.ReasonUnknown, e.Reason(), "service code %s and message %q", code, text)
+		}
+	}
+	for _, body := range []string{`{"error_code":"APIG.0301"}`, `{"error_code":"APIG.0301","error_msg":" "}`, `{"error_code":"APIG.0301","error_msg":null}`} {
+		assert.Equal(t, iamhttp.ReasonTokenExpired, iamhttp.NewStatusError(401, nil, []byte(body)).Reason(), body)
 	}
 }
 
@@ -307,6 +345,66 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{403, "MFA disabled for user 5", iamhttp.ReasonUnknown},
 		{403, "Policy does not allow; your refresh token expired", iamhttp.ReasonCredentialExpired},
 		{403, "The CSRF token has expired", iamhttp.ReasonUnknown},
+
+		// Tokens that a login does not renew.
+		{401, "One time passcode token is invalid", iamhttp.ReasonUnknown},
+		{401, "Invalid passcode token", iamhttp.ReasonUnknown},
+		{401, "invalid one-time token", iamhttp.ReasonUnknown},
+		{401, "The one-time login token has expired", iamhttp.ReasonUnknown},
+		{401, "Expired onetime token", iamhttp.ReasonUnknown},
+		{401, "The OTP token is invalid", iamhttp.ReasonUnknown},
+		{401, "Invalid TOTP token", iamhttp.ReasonUnknown},
+		{401, "Your two-factor token is invalid", iamhttp.ReasonUnknown},
+		{401, "2FA token expired", iamhttp.ReasonUnknown},
+		{401, "MFA token invalid", iamhttp.ReasonUnknown},
+		{401, "SMS token invalid", iamhttp.ReasonUnknown},
+		{401, "SAML token is invalid", iamhttp.ReasonUnknown},
+		{401, "API token is invalid", iamhttp.ReasonUnknown},
+		{401, "Invalid API token", iamhttp.ReasonUnknown},
+		{401, "The API token has been revoked", iamhttp.ReasonUnknown},
+		{401, "The personal access token is invalid", iamhttp.ReasonUnknown},
+		{401, "Your personal access token has been revoked.", iamhttp.ReasonUnknown},
+		{401, "Personal access token is expired", iamhttp.ReasonCredentialExpired},
+		{401, "STS token expired", iamhttp.ReasonCredentialExpired},
+		{401, "The STS token is invalid", iamhttp.ReasonUnknown},
+		{401, "Federation token has expired", iamhttp.ReasonCredentialExpired},
+		{401, "The temporary security token has expired", iamhttp.ReasonCredentialExpired},
+		{401, "X-Security-Token is expired", iamhttp.ReasonCredentialExpired},
+		{401, "The session token has expired", iamhttp.ReasonUnknown}, // a session's, or that of a temporary access key
+		{401, "Session token is invalid", iamhttp.ReasonUnknown},
+		{401, "The refresh token is invalid", iamhttp.ReasonUnknown},
+		{401, "Refresh token expired", iamhttp.ReasonCredentialExpired},
+		{401, "The ID token has expired", iamhttp.ReasonUnknown},
+		{401, "id_token is expired", iamhttp.ReasonUnknown},
+		{401, "Invalid id_token", iamhttp.ReasonUnknown},
+		{401, "The registration access token is invalid", iamhttp.ReasonUnknown},
+		{401, "Registration token expired", iamhttp.ReasonUnknown},
+		{401, "Reset password token is invalid", iamhttp.ReasonUnknown},
+		{401, "The password reset token has expired", iamhttp.ReasonUnknown},
+		{401, "Confirmation token is invalid", iamhttp.ReasonUnknown},
+		{401, "The bootstrap token has expired", iamhttp.ReasonUnknown},
+		{403, "Invalid anti-forgery token", iamhttp.ReasonUnknown},
+		{403, "CSRF token invalid or expired", iamhttp.ReasonUnknown},
+		{403, "The continuation token has expired", iamhttp.ReasonUnknown},
+		{401, "The user token is disabled", iamhttp.ReasonUnknown},
+
+		// Tokens that it renews.
+		{401, "The token is expired", iamhttp.ReasonTokenExpired},
+		{401, "Token has been revoked.", iamhttp.ReasonTokenExpired},
+		{401, "The user's token has expired", iamhttp.ReasonTokenExpired},
+		{401, "User token expired", iamhttp.ReasonTokenExpired},
+		{401, "The bearer token is invalid", iamhttp.ReasonTokenExpired},
+		{401, "The API access token has expired", iamhttp.ReasonTokenExpired},
+		{401, "Invalid access token", iamhttp.ReasonTokenExpired},
+		{401, "The trust token is invalid", iamhttp.ReasonTokenExpired},
+		{401, "The Fernet token is no longer valid", iamhttp.ReasonTokenExpired},
+		{401, "The federated token has expired", iamhttp.ReasonTokenExpired},
+		{401, "IAM API: token expired", iamhttp.ReasonTokenExpired},
+		{401, "At this time token validation failed: the request time token is expired", iamhttp.ReasonTokenExpired},
+		{401, "Keystone: the project-scoped token has expired", iamhttp.ReasonTokenExpired},
+		{401, "X-Auth-Token is expired", iamhttp.ReasonTokenExpired},
+		{401, "Expired X-Auth-Token", iamhttp.ReasonTokenExpired},
+		{401, "User session has expired", iamhttp.ReasonTokenExpired},
 		{403, "X-Subject-Token is invalid in the request.", iamhttp.ReasonUnknown},
 		{403, "invalid refresh_token", iamhttp.ReasonUnknown},
 		{403, "Invalid token scope", iamhttp.ReasonUnknown},

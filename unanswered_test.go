@@ -63,6 +63,8 @@ func TestPermanentErrorIsNotRetried(t *testing.T) {
 		"an invalid Content-Length in the response":    {speaks(t, "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), nil},
 		"a malformed status code":                      {speaks(t, "HTTP/1.1 abc OK\r\n\r\n"), nil},
 		"an unknown transfer encoding in the response": {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: foo\r\n\r\n"), nil},
+		"an invalid trailer in the response":           {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n"), nil},
+		"an invalid header value in the response":      {speaks(t, "HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n"), nil},
 		"a directory as the body":                      {plain.URL, open(10, func() (io.ReadCloser, error) { return os.Open(".") })},
 		"a body whose source lost its connection":      {plain.URL, body(errors.New("vault: lost connection"), 10)},
 		"a body whose Read times out":                  {plain.URL, body(os.ErrDeadlineExceeded, 10)},
@@ -156,6 +158,9 @@ func TestProxyAndDialerErrorsAreRetriedOnlyIfTemporary(t *testing.T) {
 		"an invalid proxy address": {func(base *http.Transport) {
 			base.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New(`invalid proxy address "x y"`) }
 		}, 1},
+		"a proxy address that cannot be parsed": {func(base *http.Transport) {
+			base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(strings.TrimSuffix("http://[::1]", "]")) }
+		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := newBase(t)
@@ -174,7 +179,7 @@ func TestProxyAndDialerErrorsAreRetriedOnlyIfTemporary(t *testing.T) {
 
 // A response that breaks off within a line must not be taken for a malformed response.
 func TestRequestIsRetriedWhereverTheResponseHeaderBreaksOff(t *testing.T) {
-	const whole = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+	const whole = "HTTP/1.1 200 OK\r\nServer: a b\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for n := range len(whole) - 1 {
 		base := newBase(t)
 		u, err := url.Parse(speaks(t, whole[:n]))

@@ -35,7 +35,8 @@ type Details struct{ Code, Message, RequestID string }
 // code that only names a status, such as "404 Not Found" or "Forbidden", is ignored. If
 // the body is a short text declared as text/plain or text/html, or a JSON string with a
 // short text of several words, that text becomes the message. Decode ignores all other
-// bodies.
+// bodies. A message without any printable character becomes U+FFFD, because a body with an
+// unreadable message does not mean the same as one without a message.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
 // truncated body still yields its message, and for most bodies nothing but the returned
@@ -43,6 +44,9 @@ type Details struct{ Code, Message, RequestID string }
 // compressed bodies.
 func Decode(header http.Header, body []byte, status int) Details {
 	d := decodeBody(header, body, status)
+	if len(bytes.TrimSpace(d.message)) > 0 && !bytes.ContainsFunc(d.message, func(r rune) bool { return r != ' ' && unicode.IsPrint(r) }) {
+		d.message = []byte("\ufffd")
+	}
 	return Details{string(d.code), string(d.message), string(d.requestID)}
 }
 
@@ -103,18 +107,18 @@ func decode(body []byte, status, depth int) details {
 	detail := parseFields(object(f.detail))
 	var d details
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
-		if c := bare(raw); len(c) > 0 && !namesStatus(c, status) {
-			d.code = text(raw)
+		if c := bytes.TrimSpace(text(raw)); len(c) > 0 && !namesStatus(c, status) {
+			d.code = c
 			break
 		}
 	}
 	sentence := f.sentence
-	switch c := bare(f.err); {
+	switch c := text(f.err); {
 	case len(c) == 0:
 	case c[0] == '{', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
-	case len(d.code) == 0 && !namesStatus(c, status):
-		d.code = text(f.err)
+	case len(d.code) == 0 && !namesStatus(bytes.TrimSpace(c), status):
+		d.code = c
 	}
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
@@ -345,20 +349,30 @@ func orOnly(f fields) fields {
 	return only
 }
 
-// namesStatus reports whether c merely names a status: either it begins with the number
-// of the given status (but not with a longer code, such as 404.1 or 404-1), or it is the
-// reason phrase of any status, with or without a number.
+// namesStatus reports whether c merely names a status: it is the number of any status, or
+// begins with the number of the given status (but not with a longer code, such as 404.1 or
+// 404-1), or is the reason phrase of any status, with or without a number. All numbers from
+// 100 to 599 count as statuses, with a fraction of zero too (404.0): the IAM service's own
+// numbers have four digits.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
 	if ok && (len(rest) == 0 || !inWord(rest[0]) && rest[0] != '.' && rest[0] != '-') {
 		return true
 	}
-	if len(c) > 4 && '1' <= c[0] && c[0] <= '5' && c[3] == ' ' {
-		c = c[4:] // the number of another status
+	if len(c) >= 3 && '1' <= c[0] && c[0] <= '5' && isDigit(c[1]) && isDigit(c[2]) {
+		rest = c[3:]
+		if len(rest) == 0 || rest[0] == '.' && len(bytes.TrimRight(rest[1:], "0")) == 0 {
+			return true
+		}
+		if rest[0] == ' ' {
+			c = rest[1:]
+		}
 	}
 	return isPhrase(c)
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // isPhrase reports whether c is the reason phrase of any status, in any spelling ("Not
 // Found", "NotFound", "not_found"), or says as little as one, such as "None".

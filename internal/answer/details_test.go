@@ -1,8 +1,11 @@
 package answer_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 
@@ -10,34 +13,60 @@ import (
 )
 
 func TestDecodeAllocatesOnlyTheStringsThatItReturns(t *testing.T) {
-	json := http.Header{"Content-Type": {"application/json"}}
+	asJSON := http.Header{"Content-Type": {"application/json"}}
 	text := http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
 	for _, tt := range []struct {
 		header http.Header
 		body   string
 		want   answer.Details
 	}{
-		{json, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, answer.Details{Message: "Could not find user: x."}},
-		{json, `{"error_msg":"No.","error_code":"IAM.0002","request_id":"req-1"}`, answer.Details{Code: "IAM.0002", Message: "No.", RequestID: "req-1"}},
-		{json, `{"code":"IAM.0011","message":"Request body is invalid."}`, answer.Details{Code: "IAM.0011", Message: "Request body is invalid."}},
-		{json, `{"errors":[{"title":"Not Found","detail":"No such user.","request_id":"req-1"}]}`, answer.Details{Message: "No such user.", RequestID: "req-1"}},
-		{json, `{"error":"invalid_client","error_description":"Unknown client."}`, answer.Details{Code: "invalid_client", Message: "Unknown client."}},
-		{json, `{"status":404,"error":"Not Found","message":"No such user.","path":"/v3"}`, answer.Details{Message: "No such user."}},
-		{json, `{"itemNotFound":{"code":404,"message":"No such user."}}`, answer.Details{Message: "No such user."}},
-		{json, `{"errCode":"IAM.0011","errMsg":"No such user.","requestId":"req-1"}`, answer.Details{Code: "IAM.0011", Message: "No such user.", RequestID: "req-1"}},
+		{asJSON, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, answer.Details{Message: "Could not find user: x."}},
+		{asJSON, `{"error_msg":"No.","error_code":"IAM.0002","request_id":"req-1"}`, answer.Details{Code: "IAM.0002", Message: "No.", RequestID: "req-1"}},
+		{asJSON, `{"code":"IAM.0011","message":"Request body is invalid."}`, answer.Details{Code: "IAM.0011", Message: "Request body is invalid."}},
+		{asJSON, `{"errors":[{"title":"Not Found","detail":"No such user.","request_id":"req-1"}]}`, answer.Details{Message: "No such user.", RequestID: "req-1"}},
+		{asJSON, `{"error":"invalid_client","error_description":"Unknown client."}`, answer.Details{Code: "invalid_client", Message: "Unknown client."}},
+		{asJSON, `{"status":404,"error":"Not Found","message":"No such user.","path":"/v3"}`, answer.Details{Message: "No such user."}},
+		{asJSON, `{"itemNotFound":{"code":404,"message":"No such user."}}`, answer.Details{Message: "No such user."}},
+		{asJSON, `{"errCode":"IAM.0011","errMsg":"No such user.","requestId":"req-1"}`, answer.Details{Code: "IAM.0011", Message: "No such user.", RequestID: "req-1"}},
 		{text, "no such user", answer.Details{Message: "no such user"}},
 		{text, "<html><h1>404 Not Found</h1></html>", answer.Details{}},
 		{nil, "", answer.Details{}},
 	} {
-		body, strings := []byte(tt.body), 0
+		body, wanted := []byte(tt.body), 0
 		for _, s := range []string{tt.want.Code, tt.want.Message, tt.want.RequestID} {
 			if s != "" {
-				strings++
+				wanted++
 			}
 		}
 		var got answer.Details // declared outside of the function, so that the strings are really allocated
-		assert.EqualValues(t, strings, testing.AllocsPerRun(100, func() { got = answer.Decode(tt.header, body, 404) }), tt.body)
+		assert.EqualValues(t, wanted, testing.AllocsPerRun(100, func() { got = answer.Decode(tt.header, body, 404) }), tt.body)
 		assert.Equal(t, tt.want, got)
 		assert.Equal(t, tt.want.Message, answer.Message(tt.header, body, 404))
 	}
+}
+
+func FuzzEscapes(f *testing.F) {
+	for _, s := range []string{
+		"", `\n\t\r\b\f\/\\\"`, `\u00fc \u00FC`, `\ud83d\ude00`, `\ud83d`, `\ude00\ud83d`, `\ud83d\u0041`, `\ud83d\ud83d\ude00`, `\u0000`,
+		`it\'s`, `\x41`, `C:\q`, `\u12`, `\u12g4`, `\`, "a\tb\nc\\n", `\ufffd`, "\xff\\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		s = "m" + s
+		got := answer.Decode(nil, []byte(`{"message":"`+s+`"}`), 404).Message
+		if !strings.HasPrefix(got, "m") {
+			t.Fatalf("the message was lost: %q", got)
+		}
+		if cutOff := answer.Decode(nil, []byte(`{"message":"`+s), 404).Message; !strings.HasPrefix(cutOff, "m") {
+			t.Fatalf("the message of the body that is cut off was lost: %q", cutOff)
+		}
+		var want string
+		if !utf8.ValidString(s) || json.Unmarshal([]byte(`"`+s+`"`), &want) != nil || strings.Contains(want, "<br") {
+			return
+		}
+		if got != want {
+			t.Fatalf("got %q, but encoding/json decodes %q", got, want)
+		}
+	})
 }

@@ -2,8 +2,9 @@ package answer
 
 import (
 	"bytes"
-	"encoding/json"
 	"iter"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // members returns an iterator over the members of a JSON object: their names, without
@@ -128,19 +129,90 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text returns the value that bare returns, with escapes resolved, or nil if they are
-// invalid.
+// text returns the value that bare returns, with escapes resolved. Like members, it is
+// lenient, because some services escape too much ("it\'s") or too little ("C:\x"): invalid
+// escapes and raw control characters are kept as they are. If the string was cut off within
+// an escape, that escape is dropped.
 func text(raw []byte) []byte {
 	b := bare(raw)
-	if bytes.IndexByte(b, '\\') < 0 {
+	i := bytes.IndexByte(b, '\\')
+	if i < 0 {
 		return b
 	}
-	// If a string was cut off, its last escape may be incomplete.
-	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
-		var s string
-		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {
-			return []byte(s)
+	cutOff := raw[0] == '"' && len(raw) < len(b)+2
+	s := make([]byte, 0, len(b)) // an escape is never shorter than its character
+	for i >= 0 {
+		s = append(s, b[:i]...)
+		b = b[i:]
+		r, n := unescape(b)
+		switch {
+		case n > 0:
+			s = utf8.AppendRune(s, r)
+		case len(b) == 1 || cutOff && b[1] == 'u' && hexDigits(b[2:]) == len(b)-2:
+			return s
+		default:
+			n = 1
+			s = append(s, '\\')
 		}
+		b = b[n:]
+		i = bytes.IndexByte(b, '\\')
 	}
-	return nil
+	return append(s, b...)
+}
+
+// unescape returns the character that the escape at the beginning of b stands for, and the
+// length of the escape, or 0 if it is invalid or incomplete. Half of a surrogate pair
+// stands for U+FFFD, as in encoding/json.
+func unescape(b []byte) (r rune, length int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	switch c := b[1]; c {
+	case '"', '\\', '/':
+		return rune(c), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	}
+	r = codeUnit(b)
+	if r < 0 {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if pair := utf16.DecodeRune(r, codeUnit(b[6:])); pair != utf8.RuneError {
+		return pair, 12
+	}
+	return utf8.RuneError, 6
+}
+
+// codeUnit returns the number in the escape at the beginning of b, such as 0xfc for
+// \u00fc, or -1 if b does not begin with such an escape.
+func codeUnit(b []byte) (r rune) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' || hexDigits(b[2:6]) < 4 {
+		return -1
+	}
+	for _, c := range b[2:6] {
+		if c = lower(c); c > '9' {
+			c -= 'a' - '9' - 1
+		}
+		r = r<<4 | rune(c-'0')
+	}
+	return r
+}
+
+// hexDigits returns how many hexadecimal digits b begins with, but at most four.
+func hexDigits(b []byte) (n int) {
+	for n < min(len(b), 4) && ('0' <= b[n] && b[n] <= '9' || 'a' <= lower(b[n]) && lower(b[n]) <= 'f') {
+		n++
+	}
+	return n
 }

@@ -84,6 +84,9 @@ func fitsLine(s, line string) bool {
 			}
 			at += from
 			from = at + n
+			if phrase == "token" && !renewable(s, at) {
+				continue
+			}
 			end, been := from, false
 			if linked {
 				if end, been = follows(s, from, right); end < 0 {
@@ -118,6 +121,9 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 			return -1, false
 		}
 		if n := matchAny(s, i, alternatives); n > 0 {
+			if isToken(s[i:i+n]) && !renewable(s, i) {
+				return -1, false
+			}
 			return i + n, been
 		}
 		start = i
@@ -130,7 +136,7 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 		case perfect:
 			been = true
 		case plain, subjectNoun:
-			if !first { // a name must come first
+			if !first || isToken(chunk) { // a name must come first, and "user token" is not a user's name
 				return -1, false
 			}
 		default:
@@ -167,6 +173,43 @@ func isSubject(s string, i int) bool {
 		i = start
 	}
 	return true
+}
+
+func isToken(word string) bool { return strings.EqualFold(word, "token") }
+
+// renewable reports whether a login renews the token at position i of s. The words before
+// it decide: "access token", but not "personal access token" or "one-time login token".
+func renewable(s string, i int) bool {
+	for n := range 3 {
+		word, start, adjacent := wordBefore(s, i)
+		switch k := kindOf(word); {
+		case !adjacent:
+			return true
+		case k == foreign, isForeign(word), n == 0 && strings.EqualFold(word, "api"): // but "API access token"
+			return false
+		case k != plain && k != subjectNoun:
+			return true
+		}
+		i = start
+	}
+	return true
+}
+
+// isForeign reports whether a word makes a token one that a login does not renew. Unlike
+// the words of the kind foreign, these mean nothing of the sort before other nouns, as in
+// "personal account".
+func isForeign(word string) bool {
+	for _, w := range [...]string{
+		"passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
+		"personal", "pat", "sts", "federation", "deploy", "bootstrap", "sas", // credentials of their own
+		"recovery", "confirmation", "invite", "unlock", "enrollment", // for one step with an account
+		"forgery", "antiforgery", "recaptcha", "nonce", "page", "pagination", "continuation", "idempotency", // for one request
+	} {
+		if strings.EqualFold(word, w) {
+			return true
+		}
+	}
+	return false
 }
 
 // wordBefore returns the word before position i of s, and its position. adjacent is false

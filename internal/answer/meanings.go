@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Reason is the iamhttp.Reason with the same number.
@@ -154,7 +155,7 @@ var (
 		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*"}, AccountLocked, "AK access failed too many times"},
 		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
 	}, lockTexts, []Text{
-		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
+		{[]string{"security token|securitytoken|sts token"}, CredentialExpired, "security token has expired"},
 	}, tokenTexts, []Text{
 		{[]string{"token > expires|signature|timestamp|fail*|error|illegal|incorrect|not match*|mismatch*"}, TokenExpired, "decrypt token fail"},
 		{[]string{"decrypt*|parse|parsing|verify|validate|timestamp of|signature of|illegal|incorrect|wrong|missing > token|x auth token"}, TokenExpired, "failed to verify token"},
@@ -170,8 +171,8 @@ var (
 		{[]string{"!invalid|incorrect|wrong > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
 	loginTexts = slices.Concat(lockTexts, []Text{
-		{[]string{"password|credential|credentials|security token|securitytoken|refresh token|access key ~ expired"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
-		{[]string{"!expired > password|credential|credentials|security token|refresh token|access key"}, CredentialExpired, "expired password"},
+		{[]string{"password|credential|credentials|security token|securitytoken|sts token|federation token|personal access token|refresh token|access key ~ expired"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
+		{[]string{"!expired > password|credential|credentials|security token|sts token|federation token|personal access token|refresh token|access key"}, CredentialExpired, "expired password"},
 		{[]string{"account|user ~ disabled|deactivated"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
 		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
@@ -207,7 +208,7 @@ func ReasonOf(status int, code, message string) Reason {
 	switch {
 	case len(m.Texts) > 0:
 		message = detail(message)
-		if len(message) < 4 { // too short to say anything
+		if len(message) < 4 && !strings.ContainsFunc(message, notASCII) { // too short to say anything
 			return m.Reason
 		}
 		return told(message, m.Texts)
@@ -221,6 +222,10 @@ func ReasonOf(status int, code, message string) Reason {
 	}
 	return m.Reason
 }
+
+// notASCII reports whether a message with the character r is in a foreign language or, if r
+// is U+FFFD, unreadable. Such a message says something, even if it is short.
+func notASCII(r rune) bool { return r >= utf8.RuneSelf }
 
 // meaningOf returns the Meaning of a code. Case does not matter, nor whether a gateway's
 // code begins with APIG. or APIGW. The zero Meaning means that the code is not in

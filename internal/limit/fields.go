@@ -57,6 +57,28 @@ func structured(h http.Header) (l Limit) {
 	return l.clean()
 }
 
+// dictionary reads the header fields of draft-ietf-httpapi-ratelimit-headers-07:
+//
+//	RateLimit: limit=100, remaining=0, reset=50
+//	RateLimit-Policy: 10;w=1, 100;w=60
+//
+// A malformed field is ignored as a whole. A policy counts only if its quota is the limit.
+func dictionary(h http.Header) (l Limit) {
+	values, ok := members(h["Ratelimit"])
+	if !ok {
+		return Limit{}
+	}
+	if n := values["limit"]; n > 0 && n <= mostRequests {
+		l.Requests = int(n)
+		if policies := h["Ratelimit-Policy"]; len(policies) > 0 {
+			l.Per = quota(strconv.FormatInt(n, 10) + "," + strings.Join(policies, ",")).Per
+		}
+	}
+	l.Reset = window(values["reset"], time.Second)
+	l.Remaining = int(min(max(values["remaining"], 0), mostRequests))
+	return l.clean()
+}
+
 // An item is one member of a list: a string or a token, with parameters.
 type item struct {
 	name      string
@@ -74,12 +96,50 @@ func (i *item) before(o *item) bool {
 	return i.params["t"] > o.params["t"]
 }
 
-const mostItems = 16
+const (
+	mostItems = 16
+	mostBytes = 4096 // of a field
+)
+
+// members parses a dictionary of bare items, whose parameters it ignores (RFC 9651 §4.2.2).
+// It returns the non-negative whole numbers; -1 stands for any other value. If a key occurs
+// more than once, its last value counts.
+func members(lines []string) (values map[string]int64, ok bool) {
+	s := strings.Join(lines, ",")
+	if len(s) > mostBytes {
+		return nil, false
+	}
+	for s = strings.TrimLeft(s, " \t"); s != ""; {
+		var name string
+		if name, s = key(s); name == "" {
+			return nil, false
+		}
+		value := int64(-1)
+		if strings.HasPrefix(s, "=") {
+			if value, _, s, ok = bare(s[1:]); !ok {
+				return nil, false
+			}
+		}
+		if s, ok = new(item).parameters(s); !ok {
+			return nil, false
+		}
+		if values == nil {
+			values = make(map[string]int64)
+		}
+		if values[name] = value; len(values) > mostItems {
+			return nil, false
+		}
+		if s, ok = next(s); !ok {
+			return nil, false
+		}
+	}
+	return values, len(values) > 0
+}
 
 // items parses a list of strings and tokens with parameters (RFC 9651 §4.2.1).
 func items(lines []string) (list []item, ok bool) {
 	s := strings.Join(lines, ",")
-	if len(s) > 4096 {
+	if len(s) > mostBytes {
 		return nil, false
 	}
 	for s = strings.TrimLeft(s, " \t"); s != ""; {
@@ -93,18 +153,22 @@ func items(lines []string) (list []item, ok bool) {
 		if list = append(list, i); len(list) > mostItems {
 			return nil, false
 		}
-		s = strings.TrimLeft(s, " \t")
-		if s == "" {
-			break
-		}
-		if s[0] != ',' {
+		if s, ok = next(s); !ok {
 			return nil, false
-		}
-		if s = strings.TrimLeft(s[1:], " \t"); s == "" {
-			return nil, false // a list must not end with a comma
 		}
 	}
 	return list, len(list) > 0
+}
+
+// next skips the comma after a member of a list or dictionary. It returns false if
+// something else follows, or nothing follows the comma.
+func next(s string) (rest string, ok bool) {
+	s = strings.TrimLeft(s, " \t")
+	if s == "" {
+		return "", true
+	}
+	rest = strings.TrimLeft(s[1:], " \t")
+	return rest, s[0] == ',' && rest != ""
 }
 
 // name parses a string or a token.
@@ -144,16 +208,10 @@ func tokenByte(c byte) bool {
 // different keys. If a key occurs more than once, its last value counts.
 func (i *item) parameters(s string) (rest string, ok bool) {
 	for strings.HasPrefix(s, ";") {
-		s = strings.TrimLeft(s[1:], " ")
-		end := 0
-		for end < len(s) && (s[end] >= 'a' && s[end] <= 'z' || s[end] == '*' || end > 0 && (s[end] >= '0' && s[end] <= '9' || strings.IndexByte("_-.", s[end]) >= 0)) {
-			end++
-		}
-		if end == 0 {
+		var name string
+		if name, s = key(strings.TrimLeft(s[1:], " ")); name == "" {
 			return "", false
 		}
-		key := s[:end]
-		s = s[end:]
 		value, text := int64(-1), ""
 		if strings.HasPrefix(s, "=") {
 			if value, text, s, ok = bare(s[1:]); !ok {
@@ -163,8 +221,8 @@ func (i *item) parameters(s string) (rest string, ok bool) {
 		if i.params == nil {
 			i.params = make(map[string]int64)
 		}
-		i.params[key] = value
-		if key == "qu" {
+		i.params[name] = value
+		if name == "qu" {
 			i.otherUnit = text != "requests" && text != "request" // earlier drafts have the singular
 		}
 		if len(i.params) > mostItems {
@@ -172,6 +230,15 @@ func (i *item) parameters(s string) (rest string, ok bool) {
 		}
 	}
 	return s, true
+}
+
+// key parses a key. It returns an empty key if there is none.
+func key(s string) (key, rest string) {
+	end := 0
+	for end < len(s) && (s[end] >= 'a' && s[end] <= 'z' || s[end] == '*' || end > 0 && (s[end] >= '0' && s[end] <= '9' || strings.IndexByte("_-.", s[end]) >= 0)) {
+		end++
+	}
+	return s[:end], s[end:]
 }
 
 // bare parses a bare item. It returns the value of a non-negative whole number, and -1

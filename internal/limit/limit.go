@@ -90,7 +90,7 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	}
 	// If the chosen statement has no number of requests, the first of these that has one
 	// provides it.
-	stated := [...]Limit{structured(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
+	stated := [...]Limit{structured(h), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
 	for _, other := range stated {
 		l = l.Longer(other, below)
 	}

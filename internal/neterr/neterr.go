@@ -33,7 +33,7 @@ func dialFailed(err error) bool {
 // wrong. When in doubt, it returns false.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
-	if isTLS(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
+	if isTLS(err) || badURL(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
 		errors.As(err, &dns) && dns.IsNotFound ||
 		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // for example, of a Unix socket
 		dialFailed(err) && errors.Is(err, syscall.EINVAL) {
@@ -50,6 +50,18 @@ func Hopeless(err error) bool {
 		}
 	}
 	return malformed(text)
+}
+
+// badURL reports whether a URL could not be parsed, such as a proxy's.
+func badURL(err error) bool {
+	var u *url.Error
+	for errors.As(err, &u) {
+		if u.Op == "parse" {
+			return true
+		}
+		err = u.Err
+	}
+	return false
 }
 
 func isTLS(err error) bool {
@@ -89,7 +101,9 @@ func refusedByProxy(text string) bool {
 
 // malformed reports whether text says that a line of the response is malformed. It returns
 // false if the line may be the beginning of a correct one, because a line looks malformed
-// too if the connection breaks within it.
+// too if the connection breaks within it. A header line with a colon does so only if it ends
+// in a carriage return; otherwise its name, or a byte of its value, is invalid whatever
+// follows.
 func malformed(text string) bool {
 	if _, line, found := strings.Cut(text, `malformed HTTP response "`); found {
 		line = strings.TrimSuffix(line, `"`)
@@ -105,8 +119,9 @@ func malformed(text string) bool {
 		return len(code) > 2 || strings.Trim(code, "0123456789") != ""
 	}
 	if _, line, found := strings.Cut(text, "malformed MIME header"); found {
-		line = line[strings.LastIndex(line, ": ")+1:]
-		return strings.Contains(line[min(1, len(line)):], " ") // field names contain no spaces
+		_, line, _ = strings.Cut(line, ": ")
+		line = strings.TrimPrefix(line, "missing colon: ")
+		return strings.ContainsAny(line, " :") && !strings.HasSuffix(line, `\r"`) // field names contain no spaces
 	}
 	return false
 }
@@ -131,22 +146,35 @@ var hopelessTexts = []string{
 	"http2: request body larger than specified content length",
 	"http2: request header list larger than peer's advertised limit",
 	// About the configuration:
-	"invalid proxy ", // from http.ProxyFromEnvironment
+	"invalid proxy ", // from http.ProxyFromEnvironment, as is the next one
+	"refusing to use HTTP_PROXY value in CGI environment",
 	"returned (nil, nil)",
 	"unknown port",
 	"http: Transport does not support ",
+	"Transport.Protocols", // before Go 1.27, there is no such error
 	"http2: unsupported scheme",
+	"http2: unencrypted HTTP/2 not enabled",
 	"http2: unexpected ALPN protocol",
 	"http2: could not negotiate protocol",
-	"no acceptable authentication methods", // from a SOCKS proxy, as are the next two
+	"no acceptable authentication methods", // from a SOCKS proxy, as are the next six
 	"username/password authentication failed",
 	"connection not allowed by ruleset",
-	// About the response, after its header or a complete part of it has arrived:
+	"unknown error address type not supported",
+	"unknown error command not supported",
+	"invalid username/password", // too long, or the user's name is empty
+	"FQDN too long",
+	// About the server, or a SOCKS proxy: it speaks another protocol.
 	"http: server gave HTTP response to HTTPS client",
+	"frame header looked like an HTTP/1.1 header",
+	"HTTP_1_1_REQUIRED",
+	"INADEQUATE_SECURITY",
+	"unexpected protocol version ",
+	// About the response, after its header or a complete part of it has arrived:
 	"malformed HTTP version",
 	"bad Content-Length ",
 	"invalid empty Content-Length",
 	"message cannot contain multiple Content-Length headers",
+	"bad trailer key ",
 	"unsupported transfer encoding",
 	"too many transfer encodings",
 	"server response headers exceeded ",

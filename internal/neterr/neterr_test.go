@@ -48,11 +48,21 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"too many open files":                                {op("dial", os.NewSyscallError("socket", syscall.EMFILE)), true, false, "other"},
 		"a dialer that returns nothing":                      {errors.New("net/http: Transport.DialContext hook returned (nil, nil)"), false, true, "other"},
 		"an invalid proxy address":                           {errors.New(`invalid proxy address "x y"`), false, true, "other"},
+		"a proxy address that cannot be parsed":              {parseError("http://[::1"), false, true, "other"},
+		"an address that cannot be parsed, in a client":      {&url.Error{Op: "Get", Err: fmt.Errorf("proxy: %w", parseError("http://a b"))}, false, true, "other"},
+		"HTTP_PROXY in a CGI program":                        {errors.New("refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy"), false, true, "other"},
+		"protocols that contradict each other":               {errors.New("http: when using HTTP3, Transport.Protocols must contain only HTTP3"), false, true, "other"},
+		"HTTP/2 without TLS, which is not enabled":           {errors.New("http2: unencrypted HTTP/2 not enabled"), false, true, "other"},
 		"a proxy that wants a password":                      {errors.New("Proxy Authentication Required"), false, true, "other"},
 		"a proxy that refuses the host":                      {errors.New("Forbidden"), false, true, "other"},
 		"a proxy that cannot reach the host":                 {errors.New("Bad Gateway"), false, false, "other"},
 		"a proxy that throttles":                             {errors.New("Too Many Requests"), false, false, "other"},
 		"a SOCKS proxy that rejects the password":            {op("socks connect", errors.New("username/password authentication failed")), false, true, "other"},
+		"a SOCKS proxy that does not accept host names":      {op("socks connect", errors.New("unknown error address type not supported")), false, true, "other"},
+		"a SOCKS proxy that cannot reach the host":           {op("socks connect", errors.New("unknown error host unreachable")), false, false, "other"},
+		"a SOCKS proxy that fails":                           {op("socks connect", errors.New("unknown error general SOCKS server failure")), false, false, "other"},
+		"a SOCKS proxy's password that is too long":          {op("socks connect", errors.New("invalid username/password")), false, true, "other"},
+		"an HTTP proxy instead of a SOCKS proxy":             {op("socks connect", errors.New("unexpected protocol version 72")), false, true, "other"},
 		"a certificate that cannot be verified":              {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, "TLS"},
 		"an unknown authority":                               {x509.UnknownAuthorityError{}, false, true, "TLS"},
 		"a certificate for another host":                     {x509.HostnameError{Certificate: new(x509.Certificate), Host: "h"}, false, true, "TLS"},
@@ -75,6 +85,11 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a URL with a control character":                     {errors.New("net/http: can't write control character in Request.URL"), false, true, "other"},
 		"a header that is too long for the server":           {errors.New("http2: request header list larger than peer's advertised limit"), false, true, "other"},
 		"HTTP on a port for HTTPS":                           {errors.New("http: server gave HTTP response to HTTPS client"), false, true, "other"},
+		"HTTP/1.1 on a port for HTTP/2":                      {errors.New("http2: failed reading the frame payload: http2: frame too large, note that the frame header looked like an HTTP/1.1 header"), false, true, "other"},
+		"a server that requires HTTP/1.1":                    {errors.New("stream error: stream ID 1; HTTP_1_1_REQUIRED; received from peer"), false, true, "other"},
+		"a server that requires better TLS":                  {errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=0, ErrCode=INADEQUATE_SECURITY, debug=""`), false, true, "other"},
+		"an HTTP/2 stream that the server refuses":           {errors.New("stream error: stream ID 1; REFUSED_STREAM; received from peer"), false, false, "other"},
+		"an HTTP/2 error":                                    {errors.New("connection error: PROTOCOL_ERROR"), false, false, "other"},
 		"a response in another protocol":                     {broken(`malformed HTTP response "SSH-2.0-OpenSSH_9"`), false, true, "other"},
 		"a status line that breaks off":                      {broken(`malformed HTTP response "HTT"`), false, false, "other"},
 		"a status line that breaks off before the code":      {broken(`malformed HTTP response "HTTP/1.1"`), false, false, "other"},
@@ -85,9 +100,14 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a header line without a colon, before Go 1.26":      {broken("malformed MIME header line: no colon here"), false, true, "other"},
 		"a header line that breaks off":                      {broken(`malformed MIME header: missing colon: "Content-Le"`), false, false, "other"},
 		"a header line that breaks off, before Go 1.26":      {broken("malformed MIME header line: Content-Le"), false, false, "other"},
+		"a header line with an invalid name":                 {broken(`malformed MIME header line: "A(B): c"`), false, true, "other"},
+		"a header line with an invalid value":                {broken(`malformed MIME header line: "A: b\x00c"`), false, true, "other"},
+		"a header line that breaks off in a line end":        {broken(`malformed MIME header line: "Server: a b\r"`), false, false, "other"},
+		"a header that begins with a space":                  {broken(`malformed MIME header initial line: " A:b"`), false, true, "other"},
 		"an invalid Content-Length":                          {broken(`bad Content-Length "-5"`), false, true, "other"},
 		"two values of Content-Length":                       {broken(`http: message cannot contain multiple Content-Length headers; got ["5" "6"]`), false, true, "other"},
 		"an unknown transfer encoding":                       {broken(`unsupported transfer encoding: "foo"`), false, true, "other"},
+		"an invalid trailer in the response":                 {broken(`bad trailer key "Content-Length"`), false, true, "other"},
 		"a response header that is too long":                 {broken("net/http: server response headers exceeded 100 bytes; aborted"), false, true, "other"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,6 +137,12 @@ func TestATimeoutIsDistinguishedFromACancellation(t *testing.T) {
 	} {
 		assert.Equal(t, tt.want, neterr.ClassOfEnded(tt.ctx, tt.err), name)
 	}
+}
+
+// parseError returns url.Parse's error for an invalid address.
+func parseError(address string) error {
+	_, err := url.Parse(address)
+	return err
 }
 
 // broken returns an error like net/http's for an HTTP/1.x response that cannot be read.
