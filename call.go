@@ -81,7 +81,7 @@ func (c *call) loop() (*http.Response, error) {
 		}
 		var body io.ReadCloser
 		if stop == StopUnset {
-			if body, err = c.replay(); err != nil {
+			if body, err = resend.Body(c.req); err != nil {
 				stop, f.cause = StopBodyNotReplayable, err
 			}
 		}
@@ -145,7 +145,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		attempts:   c.attempts,
 		patience:   c.patience,
 		expires:    c.expires(),
-		replayable: replayable(c.req),
+		replayable: resend.Replayable(c.req),
 	}
 	if f.proxy = proxyRefusal(err); f.proxy != nil {
 		f.answered, f.code, f.header = true, f.proxy.Code, f.proxy.Header()
@@ -210,25 +210,6 @@ func (c *call) interval() time.Duration {
 	return c.schedule.NextBackOff()
 }
 
-// replay returns a fresh request body, or nil if the request has none. It never reuses
-// the body of an earlier attempt, because Base may still be reading that body.
-func (c *call) replay() (io.ReadCloser, error) {
-	if c.req.Body == nil || c.req.Body == http.NoBody {
-		return nil, nil
-	}
-	body, err := c.req.GetBody()
-	if err == nil && body == nil {
-		err = errors.New("iamhttp: GetBody returned neither a body nor an error")
-	}
-	return body, err
-}
-
-// A retry holds the context and the request of the next attempt in one allocation.
-type retry struct {
-	resend.Context
-	request http.Request
-}
-
 // wait reports a failure that is to be retried, and waits until it is time for the retry.
 // It returns an error for the caller if there can be no retry because the wait was
 // canceled or the connection cannot be freed.
@@ -271,7 +252,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}
 	ready = true
-	c.current = c.resend(body)
+	c.current = resend.Request(c.req, c.attempts, c.began, body)
 	return nil
 }
 
@@ -302,18 +283,6 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // within the gzip header, and the body's connection still counts toward MaxConnsPerHost. A
 // RoundTripper in between may hide that setting.
 var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
-
-// resend returns the copy of the caller's request that is sent next. The contract of
-// http.RoundTripper does not allow modifying the original.
-func (c *call) resend(body io.ReadCloser) *http.Request {
-	r, ctx := new(retry), c.req.Context()
-	r.Context = resend.Context{Context: ctx, Resend: resend.Resend{Count: ResendCount(ctx) + c.attempts, Began: c.began.UnixNano()}}
-	r.request = *c.req.WithContext(r)
-	if body != nil {
-		r.request.Body = body
-	}
-	return &r.request
-}
 
 // finish ends a call whose failure is not retried. It returns an error or, in PassThrough
 // mode, the service's response, unless the call was canceled.

@@ -153,7 +153,7 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
-	if stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
+	if stop == StopUnset && first.Method != f.req.Method && !resend.Idempotent(first) {
 		stop = StopNotRetryable
 	}
 	f.header = f.header.Clone() // hooks may change the response's header
