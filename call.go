@@ -76,11 +76,11 @@ func (c *call) loop() (*http.Response, error) {
 		}
 		f := c.describe(resp, err)
 		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
-		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) {
+		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) && cancelctx.Ended(c.req) == nil {
 			stop = StopNotRetryable
 		}
 		var body io.ReadCloser
-		if stop == StopUnset {
+		if stop == StopUnset && cancelctx.Ended(c.req) == nil { // otherwise BodyFailed may still be reading, and c.wait ends the call
 			if body, err = resend.Body(c.req); err != nil {
 				stop, f.cause = StopBodyNotReplayable, err
 			}

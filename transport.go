@@ -57,7 +57,9 @@ type Transport struct {
 	// RetryConnectionErrors makes the Transport also retry requests that received no
 	// response. Such a request must be idempotent, as defined for AlsoRetry, or its
 	// connection must have failed to open; its body must be replayable; and the error must
-	// not be final. An error from your own dialer, Proxy function or VerifyConnection is
+	// not be final. Some errors may come from the body: then the Transport first reads a body
+	// from GetBody, for at most a second, and makes no retry if that body fails, or if a Read
+	// of it does not end. An error from your own dialer, Proxy function or VerifyConnection is
 	// final if it wraps a *tls.CertificateVerificationError. If no attempt receives a
 	// response, RoundTrip returns Base's last error. Off by default, because the
 	// documentation covers only responses.
@@ -120,6 +122,8 @@ var (
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
+// GetBody must return a new reader each time, not the earlier one rewound, because Base may
+// still be reading the earlier body.
 // If the last attempt received no response, RoundTrip returns Base's error, joined with
 // the reason if a planned retry was canceled or refused by the Gate; the service may still
 // have carried out the request. If the Gate refuses the first attempt, the error is a
