@@ -123,7 +123,8 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		below, cause := resend.Attempts(err) // below counts the attempts of a Transport below
+		method, url := target(c.current)
+		below, cause := resend.Attempts(err, method, url) // below counts the attempts of a Transport below
 		c.attempts += below - 1
 		return nil, cause
 	case resp == nil:
@@ -289,13 +290,14 @@ var errStuck = errors.New("iamhttp: the response's connection cannot be freed, a
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
-		var below *StatusError
-		if errors.As(f.err, &below) { // the final error of a Transport below
+		method, url := target(c.req)
+		below, typed := Failure{Err: f.err, Method: method, URL: url}.Status()
+		if typed { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
 		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
-		if below == nil && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
-			err = &resend.Error{Err: err, Attempts: c.attempts}
+		if !typed && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
+			err = &resend.Error{Err: err, Attempts: c.attempts, Method: method, URL: url}
 		}
 		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:

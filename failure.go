@@ -30,7 +30,7 @@ type Failure struct {
 // that belongs to another request, such as a request for a token.
 func (f Failure) Status() (*StatusError, bool) {
 	var e *StatusError
-	if !errors.As(f.Err, &e) || f.Err != error(e) && e.URL != f.URL && e.Method != http.MethodConnect {
+	if !errors.As(f.Err, &e) || f.Err != error(e) && (e.Method != f.Method || e.URL != f.URL) && e.Method != http.MethodConnect {
 		return nil, false
 	}
 	return e, true

@@ -131,14 +131,14 @@ func (c *call) throttled(code Code, asked time.Duration) bool {
 }
 
 // answerIn returns the *StatusError for req that Base's error holds: a proxy's refusal,
-// or the final error of a Transport below. It returns nil if there is none, or if its URL
-// shows that it belongs to another request, such as a request for a token.
+// or the final error of a Transport below. It returns nil if there is none, or if its
+// method or URL shows that it belongs to another request, such as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
 	}
 	var e *StatusError
-	if !errors.As(err, &e) || e.Attempts == 0 || e.URL != redact(req.URL) {
+	if method, url := target(req); !errors.As(err, &e) || e.Attempts == 0 || e.Method != method || e.URL != url {
 		return nil
 	}
 	return e

@@ -101,7 +101,7 @@ func typed(f Failure) *recorded {
 		return &recorded{e}
 	}
 	var notSent *NotSentError
-	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // otherwise it is the error of a request for a token
+	if errors.As(f.Err, &notSent) && notSent.Method == f.Method && notSent.URL == f.URL { // otherwise it is the error of a request for a token
 		return &recorded{notSent}
 	}
 	return nil

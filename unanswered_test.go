@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -284,6 +285,63 @@ func TestRetryNeverSharesItsBodyWithAReadThatTriesTheBodyOut(t *testing.T) {
 				}
 				time.Sleep(time.Hour) // wait until the last Read has ended
 			})
+		})
+	}
+}
+
+func TestAttemptsOfATokenRequestAreNotAttemptsOfTheRequestThatNeedsTheToken(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for name, tt := range map[string]struct {
+		path       string // of the requests for a token
+		token, api []step
+		sends      int                // the expected number of requests with a token
+		attempts   []int              // the expected attempts of the failures
+		stop       iamhttp.StopReason // the expected Stop of the last failure; StopUnset if the call succeeds
+	}{
+		"no connection for 3 requests for a token": {
+			"/v3/auth/tokens", []step{fail(refused), fail(refused), fail(refused), answer(200, "")},
+			[]step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, []int{1, 2, 3}, iamhttp.StopUnset,
+		},
+		"no connection for 3 requests for a token, with the same URL": {
+			"/v3/users", []step{fail(refused), fail(refused), fail(refused), answer(200, "")},
+			[]step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, []int{1, 2, 3}, iamhttp.StopUnset,
+		},
+		"a 429 for 3 requests for a token": {
+			"/v3/auth/tokens", []step{answer(429, "")}, nil, 0, []int{1}, iamhttp.StopNotRetryable,
+		},
+		"a 429 for 3 requests for a token, with the same URL": {
+			"/v3/users", []step{answer(429, "")}, nil, 0, []int{1}, iamhttp.StopNotRetryable,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reported failures
+			api := script(tt.api...)
+			tokens := &http.Client{Transport: &iamhttp.Transport{MaxAttempts: 3, Backoff: zero, RetryConnectionErrors: true, Base: script(tt.token...)}}
+			tr := &iamhttp.Transport{MaxAttempts: 4, Backoff: zero, RetryConnectionErrors: true, OnFailure: reported.add, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+				login := newRequest(t, "POST", "").WithContext(req.Context())
+				login.URL.Path = tt.path
+				resp, err := tokens.Do(login)
+				if err != nil {
+					return nil, fmt.Errorf("no token: %w", err)
+				}
+				resp.Body.Close()
+				return api.RoundTrip(req)
+			})}
+			resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+			var attempts []int
+			var stop iamhttp.StopReason
+			for _, f := range reported {
+				attempts, stop = append(attempts, f.Attempt), f.Stop
+				if e, ok := f.Status(); ok {
+					assert.Equal(t, "GET", e.Method, "the error belongs to a request for a token")
+				}
+			}
+			assert.Equal(t, tt.attempts, attempts)
+			assert.Equal(t, tt.sends, api.count())
+			assert.Equal(t, tt.stop, stop)
+			if assert.Equal(t, tt.stop == iamhttp.StopUnset, err == nil, err) && err == nil {
+				resp.Body.Close()
+			}
 		})
 	}
 }
