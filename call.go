@@ -123,6 +123,9 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
+		if neterr.HasNil(err) {
+			err = fmt.Errorf("%w: %v", errNilPointer, err)
+		}
 		method, url := target(c.current)
 		below, cause := resend.Attempts(err, method, url) // below counts the attempts of a Transport below
 		c.attempts += below - 1

@@ -166,15 +166,18 @@ func appendText(attrs []slog.Attr, key, s string) []slog.Attr {
 func (e *StatusError) Is(target error) bool {
 	switch target := target.(type) {
 	case Code:
-		return target == e.Code
+		return e != nil && target == e.Code
 	case Reason:
-		return target == e.Reason()
+		return e != nil && target == e.Reason()
 	}
 	return false
 }
 
 // Unwrap returns Code, the Reason if it is known, and Cause if it is set.
 func (e *StatusError) Unwrap() []error {
+	if e == nil { // errors.As and errors.Is call Unwrap on a nil pointer that is returned as an error
+		return nil
+	}
 	errs := append(make([]error, 0, 3), e.Code)
 	if r := e.Reason(); r != ReasonUnknown {
 		errs = append(errs, r)
@@ -240,6 +243,9 @@ func (e *NotSentError) LogValue() slog.Value {
 
 // Unwrap returns ErrTooManyRequests, ReasonThrottled, and Err if it is set.
 func (e *NotSentError) Unwrap() []error {
+	if e == nil {
+		return nil
+	}
 	errs := append(make([]error, 0, 3), ErrTooManyRequests, ReasonThrottled)
 	if e.Err != nil {
 		errs = append(errs, e.Err)
@@ -256,10 +262,20 @@ func (e *NotSentError) NonRetriable() {}
 // RetryAfter returns how long to wait, from the RetryAfter field of the *StatusError or
 // *NotSentError in err. It returns false if there is no such error or the field is 0.
 func RetryAfter(err error) (time.Duration, bool) {
-	status, notSent := new(StatusError), new(NotSentError)
-	_ = errors.As(err, &status) || errors.As(err, &notSent)
-	d := max(status.RetryAfter, notSent.RetryAfter)
+	var d time.Duration
+	if e := find[*StatusError](err); e != nil {
+		d = e.RetryAfter
+	} else if e := find[*NotSentError](err); e != nil {
+		d = e.RetryAfter
+	}
 	return d, d > 0
+}
+
+// find is [errors.As], except that a nil pointer does not count. It returns nil if err
+// holds no E.
+func find[E error](err error) (e E) {
+	errors.As(err, &e)
+	return e
 }
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons

@@ -2,7 +2,6 @@ package iamhttp
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -29,8 +28,8 @@ type Failure struct {
 // Status returns the typed error if there was a response. It ignores a typed error in Err
 // that belongs to another request, such as a request for a token.
 func (f Failure) Status() (*StatusError, bool) {
-	var e *StatusError
-	if !errors.As(f.Err, &e) || f.Err != error(e) && (e.Method != f.Method || e.URL != f.URL) && e.Method != http.MethodConnect {
+	e := find[*StatusError](f.Err)
+	if e == nil || f.Err != error(e) && (e.Method != f.Method || e.URL != f.URL) && e.Method != http.MethodConnect {
 		return nil, false
 	}
 	return e, true

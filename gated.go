@@ -3,6 +3,7 @@ package iamhttp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
+	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
 // A gateRefusal is the error of an attempt that the gate did not admit.
@@ -67,6 +69,9 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	}()
 	ticket, err = c.pass(r)
 	if err != nil {
+		if neterr.HasNil(err) {
+			err = fmt.Errorf("nil pointer as an error: %v", err)
+		}
 		return nil, &gateRefusal{err}
 	}
 	waiting, sending = false, true
@@ -89,7 +94,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	case err == nil:
 		code = Code(resp.StatusCode)
 		asked, _ = answer.RetryAfter(resp.Header, time.Now())
-	case errors.As(err, new(*NotSentError)):
+	case find[*NotSentError](err) != nil:
 		return gate.Outcome{Result: gate.NotSent}
 	default:
 		if e := answerIn(c.current, err); e != nil {
@@ -137,8 +142,8 @@ func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
 	}
-	var e *StatusError
-	if method, url := target(req); !errors.As(err, &e) || e.Attempts == 0 || e.Method != method || e.URL != url {
+	e := find[*StatusError](err)
+	if method, url := target(req); e == nil || e.Attempts == 0 || e.Method != method || e.URL != url {
 		return nil
 	}
 	return e
@@ -177,8 +182,7 @@ func (c *call) outlivesSignature(err error) bool {
 // earliest returns how long to wait before trying again, according to the gate's error, or
 // 0 if err does not say.
 func earliest(err error) time.Duration {
-	var e *gate.Error
-	if errors.As(err, &e) && e != nil {
+	if e := find[*gate.Error](err); e != nil {
 		return max(e.RetryAfter, 0)
 	}
 	return 0

@@ -228,7 +228,7 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 // below has already decided.
 func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	if !t.RetryConnectionErrors || !resend.Idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
-		err == errNoAnswer || err == errNoBase || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
+		err == errNoAnswer || err == errNoBase || errors.Is(err, errNilPointer) || find[*StatusError](err) != nil || find[*NotSentError](err) != nil {
 		return false
 	}
 	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
@@ -253,11 +253,11 @@ func (t *Transport) newSchedule() backoff.BackOff {
 // or nil if err holds no such error. The final error of a Transport below does not count;
 // such an error has Attempts and Stop set.
 func proxyRefusal(err error) *StatusError {
-	if err == nil {
+	if err == nil { // the usual case
 		return nil
 	}
-	var e *StatusError
-	if !errors.As(err, &e) || e.Method != http.MethodConnect || e.Attempts != 0 || e.Stop != StopUnset {
+	e := find[*StatusError](err)
+	if e == nil || e.Method != http.MethodConnect || e.Attempts != 0 || e.Stop != StopUnset {
 		return nil
 	}
 	return e

@@ -110,8 +110,9 @@ type Transport struct {
 }
 
 var (
-	errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
-	errNoBase   = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
+	errNoAnswer   = errors.New("iamhttp: Base returned neither response nor error")
+	errNilPointer = errors.New("iamhttp: Base returned a nil pointer as an error")
+	errNoBase     = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
 )
 
 // RoundTrip sends req and retries it where the documentation or a setting allows a retry.
