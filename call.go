@@ -19,6 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/signature"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A call is the state of one RoundTrip, across all its attempts and waits. It does not
@@ -126,7 +127,7 @@ func (c *call) send() (*http.Response, error) {
 		if neterr.HasNil(err) {
 			err = fmt.Errorf("%w: %v", errNilPointer, err)
 		}
-		method, url := target(c.current)
+		method, url := target.Of(c.current)
 		below, cause := resend.Attempts(err, method, url) // below counts the attempts of a Transport below
 		c.attempts += below - 1
 		return nil, cause
@@ -293,13 +294,13 @@ var errStuck = errors.New("iamhttp: the response's connection cannot be freed, a
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
-		method, url := target(c.req)
+		method, url := target.Of(c.req)
 		below, typed := Failure{Err: f.err, Method: method, URL: url}.Status()
 		if typed { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
 		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
-		if !typed && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
+		if !typed && c.attempts > 1 && chain.Depth(1) > 1 { // a Transport above must count these attempts
 			err = &resend.Error{Err: err, Attempts: c.attempts, Method: method, URL: url}
 		}
 		return nil, err
@@ -362,7 +363,7 @@ func (c *call) report(f *failedAttempt, failed Failure) {
 	if !c.observed() {
 		return
 	}
-	failed.Method, failed.URL = target(c.req)
+	failed.Method, failed.URL = target.Of(c.req)
 	c.opts.recorder.record(failed)
 	if c.t.OnFailure != nil && (f == nil || !f.reported) {
 		c.t.OnFailure(c.req.Context(), failed)

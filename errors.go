@@ -12,6 +12,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A StatusError describes a failing response: one whose status code is outside 100 to
@@ -214,7 +215,7 @@ type NotSentError struct {
 
 func newNotSentError(req *http.Request, err error) *NotSentError {
 	e := &NotSentError{RetryAfter: earliest(err), Err: err}
-	e.Method, e.URL = target(req)
+	e.Method, e.URL = target.Of(req)
 	return e
 }
 

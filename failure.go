@@ -51,6 +51,6 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
 	return chain.Has(t.base(), func(b *Transport) bool {
-		return b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
+		return b != t && b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
 	})
 }

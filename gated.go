@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A gateRefusal is the error of an attempt that the gate did not admit.
@@ -143,7 +144,7 @@ func answerIn(req *http.Request, err error) *StatusError {
 		return e
 	}
 	e := find[*StatusError](err)
-	if method, url := target(req); e == nil || e.Attempts == 0 || e.Method != method || e.URL != url {
+	if method, url := target.Of(req); e == nil || e.Attempts == 0 || e.Method != method || e.URL != url {
 		return nil
 	}
 	return e

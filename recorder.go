@@ -67,7 +67,7 @@ func (r *Recorder) Wrap(err error) error {
 }
 
 // A fuller is err together with a StatusError that has more detail than the StatusError
-// in err.
+// in err, or is a later copy of it.
 type fuller struct {
 	err    error
 	status *StatusError

@@ -20,6 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/schedule"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 const (
@@ -233,7 +234,7 @@ func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	}
 	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
 		Op:  req.Method,
-		URL: redact(req.URL),
+		URL: target.Redact(req.URL),
 		Err: err,
 	})
 	return ok

@@ -78,7 +78,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		case err == nil, err == error(v.err):
 			return nil, final
 		case errors.Is(err, v.err): // a CheckRetry wraps ours
-			return nil, &amended{err, final}
+			return nil, &fuller{err, final}
 		}
 		return nil, fmt.Errorf("%w: %w", final, err) // the error is from PrepareRetry, or from a CheckRetry that hides ours
 	}
@@ -121,15 +121,6 @@ func (v *verdict) giveUp(attempts int, usedUp bool) *StatusError {
 	v.recorder.record(Failure{Err: &final})
 	return &final
 }
-
-// An amended is an error that wraps a StatusError, with a later copy of that StatusError
-// for errors.As to find first.
-type amended struct {
-	error
-	final *StatusError
-}
-
-func (a *amended) Unwrap() []error { return []error{a.final, a.error} }
 
 // judge applies the rules to a response. It closes the body of a failure and replaces the
 // body with the part that was read. It returns nil if the response is not a failure.

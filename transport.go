@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +20,9 @@ import (
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
 type Transport struct {
-	// Base sends each attempt. If nil, http.DefaultTransport is used. The response bodies
+	// Base sends each attempt. If nil, http.DefaultTransport is used. If http.DefaultTransport
+	// passes requests to the Transport itself, the original one is used instead, even where a
+	// Base passes an attempt to http.DefaultTransport. The response bodies
 	// that Base returns must allow Close during a Read, as net/http's bodies do.
 	Base http.RoundTripper
 
@@ -130,8 +131,8 @@ var (
 // have carried out the request. If the Gate refuses the first attempt, the error is a
 // *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.Base == nil && t.within(req) {
-		return originalDefault.RoundTrip(req)
+	if t.within(req) {
+		return chain.Original.RoundTrip(req)
 	}
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
@@ -139,11 +140,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // CloseIdleConnections closes Base's idle connections, if Base supports that.
 func (t *Transport) CloseIdleConnections() {
-	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // http.DefaultTransport has passed the call back to t, or another goroutine is making the same call
+	base := t.base()
+	switch {
+	case atomic.CompareAndSwapInt32(&t.closing, 0, 1):
+		defer atomic.StoreInt32(&t.closing, 0)
+	case chain.IsPlain(http.DefaultTransport):
+		return // another goroutine is making the same call
+	default:
+		base = chain.Original // http.DefaultTransport has passed the call back to t
 	}
-	defer atomic.StoreInt32(&t.closing, 0)
-	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+	if c, ok := base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
@@ -152,62 +158,79 @@ func (t *Transport) CloseIdleConnections() {
 // name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// originalDefault is http.DefaultTransport as it was when this package was initialized.
-var originalDefault = http.DefaultTransport
-
 func (t *Transport) base() http.RoundTripper {
 	switch {
 	case t.Base != nil:
 		return t.Base
 	case leadsTo(http.DefaultTransport, t):
-		return originalDefault
+		return chain.Original
 	}
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether a request that is passed to rt would come back to t, or to
-// another Transport without a Base, which would pass it to the default transport again.
-// This happens if a program installs a Transport without a Base as the default transport,
-// or as a part of the default transport. leadsTo does not see past a RoundTripper that
-// does not reveal what it wraps.
+// leadsTo reports whether a request that is passed to rt would come back to t or, if neither
+// has a Base, to another Transport, which would pass it to the default transport again.
+// This happens if a program installs a Transport as the default transport, or as a part of
+// the default transport. If a RoundTripper does not reveal what it wraps, leadsTo may return
+// false although the request would come back.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	return chain.Has(rt, func(w *Transport) bool { return w == t || w.Base == nil })
+	return chain.Has(rt, func(w *Transport) bool { return w == t || t.Base == nil && w.Base == nil }) || !chain.IsPlain(rt) && chain.Within(rt, t)
 }
-
-// A defaultKey marks the context of an attempt that a Transport without a Base passes to
-// a default transport that is not an *http.Transport. A Transport that finds its own mark
-// knows that it is part of that default transport. The value is the request's URL.
-type defaultKey struct{ t *Transport }
 
 // within reports whether req is one of t's own attempts, which the default transport has
 // passed back to t. If so, t only has to send req.
 func (t *Transport) within(req *http.Request) bool {
-	if _, plain := http.DefaultTransport.(*http.Transport); plain {
+	if chain.IsPlain(http.DefaultTransport) {
 		return false // the usual case
 	}
-	u, marked := req.Context().Value(defaultKey{t}).(*url.URL)
-	return marked && redact(u) == redact(req.URL)
+	_, same := chain.Marked(req, t)
+	return same
 }
 
 // passDown sends an attempt to Base or, without a Base, to the default transport.
 func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
-	if t.Base != nil {
+	switch {
+	case t.Base == nil:
+		return t.viaDefault(req)
+	case chain.IsPlain(t.Base) || chain.IsPlain(http.DefaultTransport):
 		return t.Base.RoundTrip(req)
 	}
-	return t.viaDefault(req)
+	return t.viaBase(req)
 }
 
 // viaDefault sends an attempt for a Transport without a Base.
 func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
-	base, ctx := t.base(), req.Context()
-	switch _, plain := base.(*http.Transport); {
+	base := t.base()
+	switch {
 	case base == nil:
 		closeBody(req)
 		return nil, errNoBase
-	case plain:
+	case chain.IsPlain(base):
 		return base.RoundTrip(req)
-	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has passed the request back, with another URL or context or to another Transport
-		return originalDefault.RoundTrip(req)
 	}
-	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))
+	// The default transport may have passed the request back with another URL, or with
+	// another context or to another Transport.
+	if marked, _ := chain.Marked(req, t); marked || chain.Depth(0) > 1 {
+		return chain.Original.RoundTrip(req)
+	}
+	return base.RoundTrip(chain.Mark(req, t))
+}
+
+// maxDepth is the largest number of Transports that pass an attempt on to each other while
+// the default transport is not an *http.Transport.
+const maxDepth = 10
+
+// viaBase sends an attempt for a Transport whose Base, or the default transport, might pass
+// the attempt back. A Base that uses http.DefaultTransport, as an oauth2.Transport without a
+// Base does, passes the attempt back if t is the default transport. If the context with the
+// mark has been replaced, too, only the depth of the stack shows this.
+func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
+	switch {
+	case chain.Depth(0) > maxDepth:
+		return chain.Original.RoundTrip(req)
+	case leadsTo(http.DefaultTransport, t):
+		return t.Base.RoundTrip(chain.Mark(req, t))
+	default:
+		return t.Base.RoundTrip(req)
+	}
 }
