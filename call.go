@@ -369,9 +369,3 @@ func (c *call) report(f *failedAttempt, failed Failure) {
 		c.t.OnFailure(c.req.Context(), failed)
 	}
 }
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		req.Body.Close()
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/iamhttp/iamhttp/gate"
@@ -89,13 +88,13 @@ func (e *StatusError) Error() string {
 		sep = ", "
 	}
 	if e.ServiceCode != "" {
-		part(word(e.ServiceCode))
+		part(answer.Word(e.ServiceCode))
 	}
 	if l := answer.Label(e.Limit.String()); l != "" && e.Reason() == ReasonThrottled {
 		part("limit ", l)
 	}
 	if e.RequestID != "" {
-		part("request ", word(e.RequestID))
+		part("request ", answer.Word(e.RequestID))
 	}
 	var reason string
 	if e.Stop != StopUnset {
@@ -119,15 +118,6 @@ func (e *StatusError) Error() string {
 }
 
 const maxQuoted = 200 // the longest message, in bytes, that an error or a log record quotes from the service or the gate
-
-// word returns s as a label for Error, in quotes if it could be taken for more than one
-// word.
-func word(s string) string {
-	if s = answer.Label(s); strings.ContainsAny(s, ` ,()"`) {
-		return strconv.Quote(s)
-	}
-	return s
-}
 
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }

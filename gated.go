@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/target"
 )
 
@@ -31,10 +32,10 @@ func (c *call) findAccount() error {
 	case c.t.Gate == nil:
 		return nil
 	case c.t.GateKey == nil && c.req.URL == nil:
-		closeBody(c.req)
+		resend.CloseBody(c.req)
 		return errors.New("iamhttp: the request has no URL")
 	case c.t.GateKey == nil && c.req.URL.Host == "":
-		closeBody(c.req)
+		resend.CloseBody(c.req)
 		return errors.New("iamhttp: the request's URL has no host")
 	case c.t.GateKey == nil:
 		c.key = gate.KeyByHostAndMethod(c.req)
@@ -42,7 +43,7 @@ func (c *call) findAccount() error {
 	}
 	defer func() {
 		if c.key == "" { // GateKey may have panicked
-			closeBody(c.req)
+			resend.CloseBody(c.req)
 		}
 	}()
 	if c.key = c.t.GateKey(c.req); c.key == "" {
@@ -63,7 +64,7 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	defer func() { // runs even if the gate or Base panics
 		switch {
 		case waiting:
-			closeBody(c.current)
+			resend.CloseBody(c.current)
 		case sending:
 			c.t.Gate.Observe(r, ticket, gate.Outcome{})
 		}

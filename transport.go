@@ -12,6 +12,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/chain"
+	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // A Transport is an [http.RoundTripper] that retries requests by the IAM API's rules and
@@ -203,7 +204,7 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 	base := t.base()
 	switch {
 	case base == nil:
-		closeBody(req)
+		resend.CloseBody(req)
 		return nil, errNoBase
 	case chain.IsPlain(base):
 		return base.RoundTrip(req)

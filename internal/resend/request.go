@@ -40,6 +40,13 @@ func Body(req *http.Request) (io.ReadCloser, error) {
 
 func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
+// CloseBody closes the body of a request that is not sent.
+func CloseBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+}
+
 // A retry holds the context and the request of the next attempt in one allocation.
 type retry struct {
 	Context
