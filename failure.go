@@ -11,10 +11,12 @@ import (
 // A Failure is one attempt that failed: the response had a failing status, there was no
 // response, or nothing was sent, because the gate refused the attempt or there was no key
 // to ask it with. OnFailure receives each Failure, except those that a Transport below
-// reports to its own OnFailure. A call that fails ends with exactly one Failure whose Retry
-// is false. If the wait for a retry is canceled or the gate refuses the retry, this final
-// Failure is the second one for the same attempt. To a Transport below, each attempt from
-// above is a separate call.
+// reports to its own OnFailure. If a RoundTripper in between has no method
+// WrappedRoundTripper() http.RoundTripper, the Transport below is not found, and both
+// report. A call that fails ends with exactly one Failure whose Retry is false. If the wait
+// for a retry is canceled or the gate refuses the retry, this final Failure is the second
+// one for the same attempt. To a Transport below, each attempt from above is a separate
+// call.
 type Failure struct {
 	Err     error         // a *StatusError, a *NotSentError, or another error, usually Base's
 	Method  string        // the request's method

@@ -105,7 +105,8 @@ type Transport struct {
 	// valid; a call fails at once if its wait would outlast the signature. A signature that
 	// had expired before the first attempt does not count. Zero means 15 minutes. A
 	// negative value means no limit, and so does an aksk.Transport below that signs each
-	// attempt.
+	// attempt, provided that each RoundTripper in between reveals the next one with a method
+	// WrappedRoundTripper() http.RoundTripper.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
