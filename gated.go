@@ -165,7 +165,7 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 		limited, cancel := context.WithDeadline(ctx, expires)
 		defer cancel()
 		ticket, err := c.t.Gate.Wait(limited, r)
-		if errors.Is(err, context.DeadlineExceeded) && limited.Err() != nil && ctx.Err() == nil {
+		if limited.Err() != nil && ctx.Err() == nil && !neterr.HasNil(err) && errors.Is(err, context.DeadlineExceeded) {
 			err = gate.ErrDeadline // the signature's, not the caller's: see StatusError.Timeout
 		}
 		return ticket, err

@@ -163,10 +163,15 @@ func TestNilPointerAsAnErrorDoesNotPanic(t *testing.T) {
 					assert.Equal(t, 1, closes, name)
 				}
 			}
-			asked := &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { return 0, err }}
-			_, got := (&iamhttp.Transport{Gate: asked, Base: script(answer(200, ""))}).RoundTrip(newRequest(t, "GET", ""))
-			assert.ErrorContains(t, got, "iamhttp: gate: nil pointer as an error", name)
-			assert.ErrorIs(t, got, iamhttp.ErrTooManyRequests, name)
+			synctest.Test(t, func(t *testing.T) {
+				asked := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+					<-ctx.Done() // until the signature expires
+					return 0, err
+				}}
+				_, got := (&iamhttp.Transport{Gate: asked, Base: script(answer(200, ""))}).RoundTrip(signedAbove(t, "GET", ""))
+				assert.ErrorContains(t, got, "iamhttp: gate: nil pointer as an error", name)
+				assert.ErrorIs(t, got, iamhttp.ErrTooManyRequests, name)
+			})
 		}
 	})
 	for _, err := range []error{status, notSent} {

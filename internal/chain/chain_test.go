@@ -71,13 +71,10 @@ func (a *asking) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 type (
-	byPointer struct {
-		name string
-		next http.RoundTripper
-	}
-	byValue  struct{ next http.RoundTripper }
-	function func(*http.Request) (*http.Response, error)
-	concrete struct{ next *byPointer }
+	byPointer struct{ next http.RoundTripper }
+	byValue   struct{ next http.RoundTripper }
+	function  func(*http.Request) (*http.Response, error)
+	concrete  struct{ next *byPointer }
 )
 
 func (b *byPointer) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -92,17 +89,17 @@ func TestARoundTripperFindsOutThatAnotherOneThatHoldsItIsRunning(t *testing.T) {
 		outer func(*asking) http.RoundTripper
 		want  bool
 	}{
-		"a pointer":                  {func(a *asking) http.RoundTripper { return &byPointer{next: a} }, true},
+		"a pointer":                  {func(a *asking) http.RoundTripper { return &byPointer{a} }, true},
 		"a value":                    {func(a *asking) http.RoundTripper { return byValue{a} }, true},
 		"a pointer to a value":       {func(a *asking) http.RoundTripper { return &byValue{a} }, true},
-		"a pointer to another type":  {func(a *asking) http.RoundTripper { return concrete{&byPointer{next: a}} }, true},
-		"several":                    {func(a *asking) http.RoundTripper { return &byPointer{next: byValue{opaque{a}}} }, true},
+		"a pointer to another type":  {func(a *asking) http.RoundTripper { return concrete{&byPointer{a}} }, true},
+		"several":                    {func(a *asking) http.RoundTripper { return &byPointer{byValue{opaque{a}}} }, true},
 		"a function":                 {func(a *asking) http.RoundTripper { return function(a.RoundTrip) }, false},
 		"no code of its own":         {func(a *asking) http.RoundTripper { return opaque{a} }, false},
 		"no other, but there is one": {func(a *asking) http.RoundTripper { a.outer = byValue{a}; return a }, false},
 		"another one of the same type": {func(a *asking) http.RoundTripper {
-			a.outer = &byPointer{next: http.DefaultTransport}
-			return &byPointer{next: a}
+			a.outer = &byPointer{http.DefaultTransport}
+			return &byPointer{a}
 		}, false},
 		"another one without a field": {func(a *asking) http.RoundTripper { a.outer = byValue{}; return byValue{a} }, false},
 	} {

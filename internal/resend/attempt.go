@@ -44,8 +44,8 @@ func Count(ctx context.Context) int {
 
 // above returns the number of attempts of a Transport above the go-retryablehttp client.
 func above(ctx context.Context) int {
-	for a := attemptOf(ctx); a != nil; a = attemptOf(ctx) {
-		ctx = a.Context.Context
+	if a := attemptOf(ctx); a != nil {
+		return above(a.Context.Context)
 	}
 	if r := Of(ctx); r.Began != 0 {
 		return r.Count
