@@ -19,6 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/signature"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A call is the state of one RoundTrip, across all its attempts and waits. It does not
@@ -76,12 +77,12 @@ func (c *call) loop() (*http.Response, error) {
 		}
 		f := c.describe(resp, err)
 		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
-		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) {
+		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) && cancelctx.Ended(c.req) == nil {
 			stop = StopNotRetryable
 		}
 		var body io.ReadCloser
-		if stop == StopUnset {
-			if body, err = c.replay(); err != nil {
+		if stop == StopUnset && cancelctx.Ended(c.req) == nil { // otherwise BodyFailed may still be reading, and c.wait ends the call
+			if body, err = resend.Body(c.req); err != nil {
 				stop, f.cause = StopBodyNotReplayable, err
 			}
 		}
@@ -123,7 +124,11 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		below, cause := resend.Attempts(err) // below counts the attempts of a Transport below
+		if neterr.HasNil(err) {
+			err = fmt.Errorf("%w: %v", errNilPointer, err)
+		}
+		method, url := target.Of(c.current)
+		below, cause := resend.Attempts(err, method, url) // below counts the attempts of a Transport below
 		c.attempts += below - 1
 		return nil, cause
 	case resp == nil:
@@ -145,7 +150,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		attempts:   c.attempts,
 		patience:   c.patience,
 		expires:    c.expires(),
-		replayable: replayable(c.req),
+		replayable: resend.Replayable(c.req),
 	}
 	if f.proxy = proxyRefusal(err); f.proxy != nil {
 		f.answered, f.code, f.header = true, f.proxy.Code, f.proxy.Header()
@@ -210,25 +215,6 @@ func (c *call) interval() time.Duration {
 	return c.schedule.NextBackOff()
 }
 
-// replay returns a fresh request body, or nil if the request has none. It never reuses
-// the body of an earlier attempt, because Base may still be reading that body.
-func (c *call) replay() (io.ReadCloser, error) {
-	if c.req.Body == nil || c.req.Body == http.NoBody {
-		return nil, nil
-	}
-	body, err := c.req.GetBody()
-	if err == nil && body == nil {
-		err = errors.New("iamhttp: GetBody returned neither a body nor an error")
-	}
-	return body, err
-}
-
-// A retry holds the context and the request of the next attempt in one allocation.
-type retry struct {
-	resend.Context
-	request http.Request
-}
-
 // wait reports a failure that is to be retried, and waits until it is time for the retry.
 // It returns an error for the caller if there can be no retry because the wait was
 // canceled or the connection cannot be freed.
@@ -271,7 +257,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}
 	ready = true
-	c.current = c.resend(body)
+	c.current = resend.Request(c.req, c.attempts, c.began, body)
 	return nil
 }
 
@@ -303,30 +289,19 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // RoundTripper in between may hide that setting.
 var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
 
-// resend returns the copy of the caller's request that is sent next. The contract of
-// http.RoundTripper does not allow modifying the original.
-func (c *call) resend(body io.ReadCloser) *http.Request {
-	r, ctx := new(retry), c.req.Context()
-	r.Context = resend.Context{Context: ctx, Resend: resend.Resend{Count: ResendCount(ctx) + c.attempts, Began: c.began.UnixNano()}}
-	r.request = *c.req.WithContext(r)
-	if body != nil {
-		r.request.Body = body
-	}
-	return &r.request
-}
-
 // finish ends a call whose failure is not retried. It returns an error or, in PassThrough
 // mode, the service's response, unless the call was canceled.
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
-		var below *StatusError
-		if errors.As(f.err, &below) { // the final error of a Transport below
+		method, url := target.Of(c.req)
+		below, typed := Failure{Err: f.err, Method: method, URL: url}.Status()
+		if typed { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
 		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
-		if below == nil && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
-			err = &resend.Error{Err: err, Attempts: c.attempts}
+		if !typed && c.attempts > 1 && chain.Depth(1) > 1 { // a Transport above must count these attempts
+			err = &resend.Error{Err: err, Attempts: c.attempts, Method: method, URL: url}
 		}
 		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
@@ -388,15 +363,9 @@ func (c *call) report(f *failedAttempt, failed Failure) {
 	if !c.observed() {
 		return
 	}
-	failed.Method, failed.URL = target(c.req)
+	failed.Method, failed.URL = target.Of(c.req)
 	c.opts.recorder.record(failed)
 	if c.t.OnFailure != nil && (f == nil || !f.reported) {
 		c.t.OnFailure(c.req.Context(), failed)
-	}
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		req.Body.Close()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/limit"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
@@ -68,7 +69,7 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
 	e.Limit = gate.Limit(limit.Of(header, at, limit.Any))
 	if req != nil {
-		e.Method, e.URL = target(req)
+		e.Method, e.URL = target.Of(req)
 	}
 	return e
 }
@@ -97,18 +98,4 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 		header.Get("X-Iam-Trace-Id"),
 		d.RequestID,
 	))
-}
-
-// target returns the method and the URL of a request in a form that is safe to print.
-func target(req *http.Request) (method, address string) {
-	return cmp.Or(req.Method, http.MethodGet), redact(req.URL)
-}
-
-// redact returns u without user info, query and fragment. It also drops Opaque, which
-// may hold user info or a query.
-func redact(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

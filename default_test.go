@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,41 @@ func (o opaque) CloseIdleConnections() {
 type wrapped struct{ opaque }
 
 func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
+
+// lazy sends requests through the default transport of that moment, as an
+// oauth2.Transport without a Base does. It marks each request that it passes on.
+type lazy struct{}
+
+func (lazy) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Add("Passed", "lazy")
+	return http.DefaultTransport.RoundTrip(req)
+}
+
+// revealing is a lazy that reveals where it sends requests.
+type revealing struct{ lazy }
+
+func (revealing) WrappedRoundTripper() http.RoundTripper { return http.DefaultTransport }
+
+// forgetful is a lazy that replaces each request's context.
+type forgetful struct{ lazy }
+
+func (f forgetful) RoundTrip(req *http.Request) (*http.Response, error) {
+	return f.lazy.RoundTrip(req.WithContext(context.Background()))
+}
+
+// metering has a RoundTrip and fields of its own. It marks each request that it passes on.
+type metering struct {
+	calls int
+	next  http.RoundTripper
+}
+
+func (m *metering) RoundTrip(req *http.Request) (*http.Response, error) {
+	m.calls++
+	req = req.Clone(req.Context())
+	req.Header.Add("Passed", "metering")
+	return m.next.RoundTrip(req)
+}
 
 // detached replaces each request's context with context.Background().
 type detached struct{ opaque }
@@ -59,8 +95,12 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 			require.NoError(t, err)
 			return new(iamhttp.Transport).RoundTrip(again)
 		}),
-		"inside three wrappers":                 opaque{wrapped{opaque{&iamhttp.Transport{}}}},
-		"with the original default as its Base": &iamhttp.Transport{Base: original},
+		"inside three wrappers":                                                          opaque{wrapped{opaque{&iamhttp.Transport{}}}},
+		"around a RoundTripper that uses the default transport":                          &iamhttp.Transport{Base: lazy{}},
+		"inside a wrapper, around a RoundTripper that uses the default transport":        &metering{next: &iamhttp.Transport{Base: lazy{}}},
+		"inside an opaque wrapper, around one that uses the default transport":           opaque{&iamhttp.Transport{Base: lazy{}}},
+		"around a RoundTripper that uses the default transport and replaces the context": &iamhttp.Transport{Base: forgetful{}},
+		"with the original default as its Base":                                          &iamhttp.Transport{Base: original},
 	} {
 		t.Run(name, func(t *testing.T) {
 			http.DefaultTransport = rt
@@ -84,6 +124,89 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 			t.Error("WrappedRoundTripper never leads to an innermost RoundTripper")
 		})
 	}
+}
+
+func TestEachPartOfTheDefaultTransportRunsOncePerCall(t *testing.T) {
+	var passed []string
+	service := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { passed = r.Header["Passed"] }))
+	defer service.Close()
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	for name, tt := range map[string]struct {
+		rt   http.RoundTripper
+		want []string
+	}{
+		"a wrapper around a Transport":                      {&metering{next: &iamhttp.Transport{}}, []string{"metering"}},
+		"two wrappers around a Transport":                   {&metering{next: &metering{next: &iamhttp.Transport{}}}, []string{"metering", "metering"}},
+		"a wrapper in an opaque one around a Transport":     {&metering{next: opaque{&iamhttp.Transport{}}}, []string{"metering"}},
+		"a wrapper around two Transports":                   {&metering{next: &iamhttp.Transport{Base: &iamhttp.Transport{}}}, []string{"metering"}},
+		"a wrapper between two Transports":                  {&iamhttp.Transport{Base: &metering{next: &iamhttp.Transport{}}}, []string{"metering"}},
+		"a Transport around one that uses the default":      {&iamhttp.Transport{Base: lazy{}}, []string{"lazy"}},
+		"two Transports around one that uses the default":   {&iamhttp.Transport{Base: &iamhttp.Transport{Base: lazy{}}}, []string{"lazy"}},
+		"a Transport around one that reveals the default":   {&iamhttp.Transport{Base: revealing{}}, []string{"lazy"}},
+		"a Transport with a Base that is an http.Transport": {&metering{next: &iamhttp.Transport{Base: original}}, []string{"metering"}},
+	} {
+		http.DefaultTransport = tt.rt
+		for range 2 {
+			resp, err := http.Get(service.URL)
+			require.NoError(t, err, name)
+			resp.Body.Close()
+			assert.Equal(t, tt.want, passed, name)
+		}
+	}
+}
+
+// The two wrappers have the same type, but only one of them contains the Transport.
+func TestReplacedDefaultTransportIsUsedBelowAWrapperOfTheSameType(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	base := script(answer(200, ""))
+	http.DefaultTransport = &metering{next: base}
+	_, err := (&metering{next: &iamhttp.Transport{}}).RoundTrip(newRequest(t, "GET", ""))
+	require.NoError(t, err)
+	assert.Equal(t, 1, base.count())
+}
+
+func TestIdleConnectionsOfTheOriginalDefaultAreClosedThroughEachReplacement(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	for name, rt := range map[string]http.RoundTripper{
+		"a Transport":                      &iamhttp.Transport{},
+		"an opaque wrapper":                opaque{&iamhttp.Transport{}},
+		"a wrapper that reveals its inner": wrapped{opaque{&iamhttp.Transport{}}},
+	} {
+		closed := make(chan struct{})
+		service := httptest.NewUnstartedServer(http.NotFoundHandler())
+		service.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateClosed {
+				close(closed)
+			}
+		}
+		service.Start()
+		http.DefaultTransport = rt
+		_, err := http.Get(service.URL)
+		require.ErrorIs(t, err, iamhttp.ErrNotFound, name)
+		http.DefaultClient.CloseIdleConnections()
+		select {
+		case <-closed:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: the connection is still open", name)
+		}
+		service.Close()
+	}
+}
+
+func TestFailureIsReportedIfBaseRevealsADefaultTransportThatLeadsBack(t *testing.T) {
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refused.Close()
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	var reported failures
+	http.DefaultTransport = &iamhttp.Transport{Base: revealing{}, OnFailure: reported.add}
+	_, err = http.Get("http://" + refused.Addr().String())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	assert.Len(t, reported, 1)
 }
 
 func TestReplacedDefaultTransportIsUsed(t *testing.T) {

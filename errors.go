@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A StatusError describes a failing response: one whose status code is outside 100 to
@@ -88,13 +88,13 @@ func (e *StatusError) Error() string {
 		sep = ", "
 	}
 	if e.ServiceCode != "" {
-		part(word(e.ServiceCode))
+		part(answer.Word(e.ServiceCode))
 	}
 	if l := answer.Label(e.Limit.String()); l != "" && e.Reason() == ReasonThrottled {
 		part("limit ", l)
 	}
 	if e.RequestID != "" {
-		part("request ", word(e.RequestID))
+		part("request ", answer.Word(e.RequestID))
 	}
 	var reason string
 	if e.Stop != StopUnset {
@@ -118,15 +118,6 @@ func (e *StatusError) Error() string {
 }
 
 const maxQuoted = 200 // the longest message, in bytes, that an error or a log record quotes from the service or the gate
-
-// word returns s as a label for Error, in quotes if it could be taken for more than one
-// word.
-func word(s string) string {
-	if s = answer.Label(s); strings.ContainsAny(s, ` ,()"`) {
-		return strconv.Quote(s)
-	}
-	return s
-}
 
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
@@ -166,15 +157,18 @@ func appendText(attrs []slog.Attr, key, s string) []slog.Attr {
 func (e *StatusError) Is(target error) bool {
 	switch target := target.(type) {
 	case Code:
-		return target == e.Code
+		return e != nil && target == e.Code
 	case Reason:
-		return target == e.Reason()
+		return e != nil && target == e.Reason()
 	}
 	return false
 }
 
 // Unwrap returns Code, the Reason if it is known, and Cause if it is set.
 func (e *StatusError) Unwrap() []error {
+	if e == nil { // errors.As and errors.Is call Unwrap on a nil pointer that is returned as an error
+		return nil
+	}
 	errs := append(make([]error, 0, 3), e.Code)
 	if r := e.Reason(); r != ReasonUnknown {
 		errs = append(errs, r)
@@ -211,7 +205,7 @@ type NotSentError struct {
 
 func newNotSentError(req *http.Request, err error) *NotSentError {
 	e := &NotSentError{RetryAfter: earliest(err), Err: err}
-	e.Method, e.URL = target(req)
+	e.Method, e.URL = target.Of(req)
 	return e
 }
 
@@ -240,6 +234,9 @@ func (e *NotSentError) LogValue() slog.Value {
 
 // Unwrap returns ErrTooManyRequests, ReasonThrottled, and Err if it is set.
 func (e *NotSentError) Unwrap() []error {
+	if e == nil {
+		return nil
+	}
 	errs := append(make([]error, 0, 3), ErrTooManyRequests, ReasonThrottled)
 	if e.Err != nil {
 		errs = append(errs, e.Err)
@@ -256,10 +253,20 @@ func (e *NotSentError) NonRetriable() {}
 // RetryAfter returns how long to wait, from the RetryAfter field of the *StatusError or
 // *NotSentError in err. It returns false if there is no such error or the field is 0.
 func RetryAfter(err error) (time.Duration, bool) {
-	status, notSent := new(StatusError), new(NotSentError)
-	_ = errors.As(err, &status) || errors.As(err, &notSent)
-	d := max(status.RetryAfter, notSent.RetryAfter)
+	var d time.Duration
+	if e := find[*StatusError](err); e != nil {
+		d = e.RetryAfter
+	} else if e := find[*NotSentError](err); e != nil {
+		d = e.RetryAfter
+	}
 	return d, d > 0
+}
+
+// find is [errors.As], except that a nil pointer does not count. It returns nil if err
+// holds no E.
+func find[E error](err error) (e E) {
+	errors.As(err, &e)
+	return e
 }
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons

@@ -2,7 +2,6 @@ package iamhttp
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -12,10 +11,12 @@ import (
 // A Failure is one attempt that failed: the response had a failing status, there was no
 // response, or nothing was sent, because the gate refused the attempt or there was no key
 // to ask it with. OnFailure receives each Failure, except those that a Transport below
-// reports to its own OnFailure. A call that fails ends with exactly one Failure whose Retry
-// is false. If the wait for a retry is canceled or the gate refuses the retry, this final
-// Failure is the second one for the same attempt. To a Transport below, each attempt from
-// above is a separate call.
+// reports to its own OnFailure. If a RoundTripper in between has no method
+// WrappedRoundTripper() http.RoundTripper, the Transport below is not found, and both
+// report. A call that fails ends with exactly one Failure whose Retry is false. If the wait
+// for a retry is canceled or the gate refuses the retry, this final Failure is the second
+// one for the same attempt. To a Transport below, each attempt from above is a separate
+// call.
 type Failure struct {
 	Err     error         // a *StatusError, a *NotSentError, or another error, usually Base's
 	Method  string        // the request's method
@@ -29,8 +30,8 @@ type Failure struct {
 // Status returns the typed error if there was a response. It ignores a typed error in Err
 // that belongs to another request, such as a request for a token.
 func (f Failure) Status() (*StatusError, bool) {
-	var e *StatusError
-	if !errors.As(f.Err, &e) || f.Err != error(e) && e.URL != f.URL && e.Method != http.MethodConnect {
+	e := find[*StatusError](f.Err)
+	if e == nil || f.Err != error(e) && (e.Method != f.Method || e.URL != f.URL) && e.Method != http.MethodConnect {
 		return nil, false
 	}
 	return e, true
@@ -52,6 +53,6 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
 	return chain.Has(t.base(), func(b *Transport) bool {
-		return b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
+		return b != t && b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
 	})
 }

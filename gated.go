@@ -3,6 +3,7 @@ package iamhttp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -13,6 +14,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
+	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/resend"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A gateRefusal is the error of an attempt that the gate did not admit.
@@ -28,10 +32,10 @@ func (c *call) findAccount() error {
 	case c.t.Gate == nil:
 		return nil
 	case c.t.GateKey == nil && c.req.URL == nil:
-		closeBody(c.req)
+		resend.CloseBody(c.req)
 		return errors.New("iamhttp: the request has no URL")
 	case c.t.GateKey == nil && c.req.URL.Host == "":
-		closeBody(c.req)
+		resend.CloseBody(c.req)
 		return errors.New("iamhttp: the request's URL has no host")
 	case c.t.GateKey == nil:
 		c.key = gate.KeyByHostAndMethod(c.req)
@@ -39,7 +43,7 @@ func (c *call) findAccount() error {
 	}
 	defer func() {
 		if c.key == "" { // GateKey may have panicked
-			closeBody(c.req)
+			resend.CloseBody(c.req)
 		}
 	}()
 	if c.key = c.t.GateKey(c.req); c.key == "" {
@@ -60,13 +64,16 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	defer func() { // runs even if the gate or Base panics
 		switch {
 		case waiting:
-			closeBody(c.current)
+			resend.CloseBody(c.current)
 		case sending:
 			c.t.Gate.Observe(r, ticket, gate.Outcome{})
 		}
 	}()
 	ticket, err = c.pass(r)
 	if err != nil {
+		if neterr.HasNil(err) {
+			err = fmt.Errorf("nil pointer as an error: %v", err)
+		}
 		return nil, &gateRefusal{err}
 	}
 	waiting, sending = false, true
@@ -89,7 +96,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	case err == nil:
 		code = Code(resp.StatusCode)
 		asked, _ = answer.RetryAfter(resp.Header, time.Now())
-	case errors.As(err, new(*NotSentError)):
+	case find[*NotSentError](err) != nil:
 		return gate.Outcome{Result: gate.NotSent}
 	default:
 		if e := answerIn(c.current, err); e != nil {
@@ -131,14 +138,14 @@ func (c *call) throttled(code Code, asked time.Duration) bool {
 }
 
 // answerIn returns the *StatusError for req that Base's error holds: a proxy's refusal,
-// or the final error of a Transport below. It returns nil if there is none, or if its URL
-// shows that it belongs to another request, such as a request for a token.
+// or the final error of a Transport below. It returns nil if there is none, or if its
+// method or URL shows that it belongs to another request, such as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
 	}
-	var e *StatusError
-	if !errors.As(err, &e) || e.Attempts == 0 || e.URL != redact(req.URL) {
+	e := find[*StatusError](err)
+	if method, url := target.Of(req); e == nil || e.Attempts == 0 || e.Method != method || e.URL != url {
 		return nil
 	}
 	return e
@@ -158,7 +165,7 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 		limited, cancel := context.WithDeadline(ctx, expires)
 		defer cancel()
 		ticket, err := c.t.Gate.Wait(limited, r)
-		if errors.Is(err, context.DeadlineExceeded) && limited.Err() != nil && ctx.Err() == nil {
+		if limited.Err() != nil && ctx.Err() == nil && !neterr.HasNil(err) && errors.Is(err, context.DeadlineExceeded) {
 			err = gate.ErrDeadline // the signature's, not the caller's: see StatusError.Timeout
 		}
 		return ticket, err
@@ -177,8 +184,7 @@ func (c *call) outlivesSignature(err error) bool {
 // earliest returns how long to wait before trying again, according to the gate's error, or
 // 0 if err does not say.
 func earliest(err error) time.Duration {
-	var e *gate.Error
-	if errors.As(err, &e) && e != nil {
+	if e := find[*gate.Error](err); e != nil {
 		return max(e.RetryAfter, 0)
 	}
 	return 0

@@ -2,7 +2,6 @@ package iamhttp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -61,8 +60,7 @@ func logged(ctx context.Context, f Failure) []slog.Attr {
 	if f.Stop == StopCanceled {
 		class = neterr.ClassOfEnded(ctx, f.Err)
 	}
-	var notSent *NotSentError
-	if errors.As(f.Err, &notSent) {
+	if notSent := find[*NotSentError](f.Err); notSent != nil {
 		class, kind = "gate", notSent
 	}
 	attrs := append(make([]slog.Attr, 0, 7),

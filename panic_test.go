@@ -2,8 +2,11 @@ package iamhttp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/gate"
@@ -116,4 +120,71 @@ func TestPolicyNameCannotForgeTheErrorText(t *testing.T) {
 		"Ratelimit-Policy": {`"po) evil, sent 9 times: (x";q=1;w=5`},
 	}, nil)
 	assert.EqualError(t, e, "iamhttp: 429 TooManyRequests (limit 1 per 5s new in 30s)")
+}
+
+// A nil *StatusError that is returned as an error is not nil. This is an old mistake in Go.
+func TestNilPointerAsAnErrorDoesNotPanic(t *testing.T) {
+	var status *iamhttp.StatusError
+	var notSent *iamhttp.NotSentError
+	var refused *gate.Error
+	var other *url.Error
+	modes(t, func(t *testing.T, passThrough bool) {
+		for name, err := range map[string]error{
+			"a StatusError":           status,
+			"a NotSentError":          notSent,
+			"an error of the gate":    refused,
+			"an error of net/http":    other,
+			"a StatusError in errors": fmt.Errorf("outer: %w", &url.Error{Op: "Get", URL: "x", Err: status}),
+			"errors, one of them nil": errors.Join(errors.New("broken"), notSent),
+		} {
+			want := "iamhttp: Base returned a nil pointer as an error"
+			for _, body := range []*watchedBody{nil, watch(strings.NewReader(""))} {
+				sends := 0
+				ctx, rec := iamhttp.WithRecorder(t.Context())
+				var log strings.Builder
+				tr := &iamhttp.Transport{
+					RetryConnectionErrors: true, PassThrough: passThrough, Backoff: zero, Gate: new(scriptedGate),
+					OnFailure: iamhttp.LogFailures(slog.New(slog.NewTextHandler(&log, nil))),
+					Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+						sends++
+						if body != nil {
+							return response(req, 200, body, 0), err
+						}
+						return nil, err
+					}),
+				}
+				_, got := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				require.ErrorContains(t, got, want, name)
+				assert.Equal(t, 1, sends, name)
+				assert.Contains(t, log.String(), "stop=\"not retryable\"", name)
+				assert.Same(t, got, rec.Wrap(got), name)
+				if body != nil {
+					_, closes := body.counts()
+					assert.Equal(t, 1, closes, name)
+				}
+			}
+			synctest.Test(t, func(t *testing.T) {
+				asked := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+					<-ctx.Done() // until the signature expires
+					return 0, err
+				}}
+				_, got := (&iamhttp.Transport{Gate: asked, Base: script(answer(200, ""))}).RoundTrip(signedAbove(t, "GET", ""))
+				assert.ErrorContains(t, got, "iamhttp: gate: nil pointer as an error", name)
+				assert.ErrorIs(t, got, iamhttp.ErrTooManyRequests, name)
+			})
+		}
+	})
+	for _, err := range []error{status, notSent} {
+		_, answered := iamhttp.Failure{Err: err}.Status()
+		assert.False(t, answered)
+		d, ok := iamhttp.RetryAfter(err)
+		assert.Zero(t, d)
+		assert.False(t, ok)
+		assert.NotErrorIs(t, err, iamhttp.ErrNotFound)
+		assert.NotErrorIs(t, err, iamhttp.ReasonThrottled)
+		ctx, rec := iamhttp.WithRecorder(t.Context())
+		_, failed := (&iamhttp.Transport{Base: script(answer(404, ""))}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		require.ErrorIs(t, failed, iamhttp.ErrNotFound)
+		assert.ErrorIs(t, rec.Wrap(err), iamhttp.ErrNotFound)
+	}
 }

@@ -2,7 +2,6 @@ package iamhttp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 )
@@ -53,11 +52,11 @@ func (r *Recorder) Last() (*StatusError, bool) {
 // same Code as the recorded one but without Attempts, as adapters build it.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
-	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
+	if err == nil || last == nil || find[*NotSentError](err) != nil {
 		return err
 	}
-	var has *StatusError
-	if !errors.As(err, &has) {
+	has := find[*StatusError](err)
+	if has == nil {
 		return fmt.Errorf("%w: %w", err, last.err)
 	}
 	// A StatusError that an adapter has built has no Attempts.
@@ -68,7 +67,7 @@ func (r *Recorder) Wrap(err error) error {
 }
 
 // A fuller is err together with a StatusError that has more detail than the StatusError
-// in err.
+// in err, or is a later copy of it.
 type fuller struct {
 	err    error
 	status *StatusError
@@ -100,8 +99,7 @@ func typed(f Failure) *recorded {
 	if e, ok := f.Status(); ok {
 		return &recorded{e}
 	}
-	var notSent *NotSentError
-	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // otherwise it is the error of a request for a token
+	if notSent := find[*NotSentError](f.Err); notSent != nil && notSent.Method == f.Method && notSent.URL == f.URL { // otherwise it is the error of a request for a token
 		return &recorded{notSent}
 	}
 	return nil

@@ -18,7 +18,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/schedule"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 const (
@@ -67,7 +69,7 @@ type failedAttempt struct {
 	replayable   bool         // whether the request body can be sent again
 	gated        bool         // whether the attempt was throttled and the gate decides when to retry
 	proxy        *StatusError // the proxy's refusal, if a proxy refused the request
-	cause        error        // replay's error or errStuck, if that ended the call
+	cause        error        // GetBody's error or errStuck, if that ended the call
 }
 
 // error returns the typed error for a response. data is the part of the body that was
@@ -219,20 +221,20 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 	case rule == RetryIfTemporary:
 		return hasRetryAfter
 	}
-	return idempotent(req)
+	return resend.Idempotent(req)
 }
 
 // mayRetryUnanswered applies RetryConnectionErrors to a request that received no
 // response. go-retryablehttp judges the error, unless no retry can help or a Transport
 // below has already decided.
 func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
-	if !t.RetryConnectionErrors || !idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
-		err == errNoAnswer || err == errNoBase || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
+	if !t.RetryConnectionErrors || !resend.Idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
+		err == errNoAnswer || err == errNoBase || errors.Is(err, errNilPointer) || find[*StatusError](err) != nil || find[*NotSentError](err) != nil {
 		return false
 	}
 	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
 		Op:  req.Method,
-		URL: redact(req.URL),
+		URL: target.Redact(req.URL),
 		Err: err,
 	})
 	return ok
@@ -248,33 +250,15 @@ func (t *Transport) newSchedule() backoff.BackOff {
 	return schedule.Default()
 }
 
-// idempotent reports whether a request may be sent again even if the service has carried
-// it out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency key.
-// net/http recognizes the same keys, but does not treat PUT and DELETE as idempotent.
-func idempotent(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	_, key := req.Header["Idempotency-Key"]
-	_, xkey := req.Header["X-Idempotency-Key"]
-	return key || xkey
-}
-
-// replayable reports whether the body, if any, can be sent again.
-func replayable(req *http.Request) bool {
-	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
-}
-
 // proxyRefusal returns the error that CheckProxyConnect has built from a proxy's refusal,
 // or nil if err holds no such error. The final error of a Transport below does not count;
 // such an error has Attempts and Stop set.
 func proxyRefusal(err error) *StatusError {
-	if err == nil {
+	if err == nil { // the usual case
 		return nil
 	}
-	var e *StatusError
-	if !errors.As(err, &e) || e.Method != http.MethodConnect || e.Attempts != 0 || e.Stop != StopUnset {
+	e := find[*StatusError](err)
+	if e == nil || e.Method != http.MethodConnect || e.Attempts != 0 || e.Stop != StopUnset {
 		return nil
 	}
 	return e

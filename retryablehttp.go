@@ -20,7 +20,9 @@ import (
 // ConfigureRetryable makes a go-retryablehttp client follow t's rules: it retries what t
 // would retry, after the same waits, and returns failures as a *StatusError. Call it once
 // per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
-// PrepareRetry and RequestLogHook.
+// PrepareRetry and RequestLogHook. Set your own before, because one that you set later
+// replaces ours: without both, attempts are not counted, so only RetryMax and the context's
+// deadline limit them, and ResendCount is always 0; the waits still grow, from 1 s on.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in
 // a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set, and Backoff is
@@ -34,8 +36,11 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		v := note.Get[*verdict](resp)
-		if v != nil && v.err.Attempts != ResendCount(ctx)+1 {
+		if v != nil && v.err.Attempts != resend.Count(ctx)+1 {
 			v = nil // the verdict is for an earlier attempt that got the same *http.Response
+		}
+		if v == nil {
+			resend.Arrived(ctx)
 		}
 		if v == nil && err == nil && resp != nil {
 			v = t.judge(t.answer(ctx, resp, c.RetryMax))
@@ -57,7 +62,12 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	c.Backoff = func(lowest, highest time.Duration, retry int, resp *http.Response) time.Duration {
 		if v := note.Get[*verdict](resp); v != nil && v.err.Stop == StopUnset {
-			return max(time.Until(v.retryAt), 0)
+			wait := max(time.Until(v.retryAt), 0)
+			if retry >= v.err.Attempts { // the count was lost, because other hooks have replaced ours
+				ctx := resp.Request.Context()
+				wait = max(wait, manyAttempts, min(t.intervalAfter(retry+1), t.patience(ctx, optionsOf(ctx)).maxWait))
+			}
+			return wait
 		}
 		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // a CheckRetry other than ours asked for the retry
 	}
@@ -78,23 +88,25 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		case err == nil, err == error(v.err):
 			return nil, final
 		case errors.Is(err, v.err): // a CheckRetry wraps ours
-			return nil, &amended{err, final}
+			return nil, &fuller{err, final}
 		}
 		return nil, fmt.Errorf("%w: %w", final, err) // the error is from PrepareRetry, or from a CheckRetry that hides ours
 	}
 	prepare, hook := c.PrepareRetry, c.RequestLogHook
 	c.PrepareRetry = func(req *http.Request) error {
-		resend.Next(req)
-		if prepare != nil {
+		return resend.Next(req, func() error {
+			if prepare == nil {
+				return nil
+			}
 			return prepare(req)
-		}
-		return nil
+		})
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
-		resend.Start(req, retry == 0)
-		if hook != nil {
-			hook(l, req, retry)
-		}
+		resend.Start(req, retry, func() {
+			if hook != nil {
+				hook(l, req, retry)
+			}
+		})
 	}
 }
 
@@ -122,30 +134,13 @@ func (v *verdict) giveUp(attempts int, usedUp bool) *StatusError {
 	return &final
 }
 
-// An amended is an error that wraps a StatusError, with a later copy of that StatusError
-// for errors.As to find first.
-type amended struct {
-	error
-	final *StatusError
-}
-
-func (a *amended) Unwrap() []error { return []error{a.final, a.error} }
-
 // judge applies the rules to a response. It closes the body of a failure and replaces the
 // body with the part that was read. It returns nil if the response is not a failure.
 func (t *Transport) judge(f *failedAttempt) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
-	wait, stop := t.decide(f, func() time.Duration {
-		// The client does not keep a schedule, so each decision creates a new one and
-		// skips the intervals of the earlier retries.
-		s := t.newSchedule()
-		for range f.attempts - 1 {
-			s.NextBackOff()
-		}
-		return s.NextBackOff()
-	})
+	wait, stop := t.decide(f, func() time.Duration { return t.intervalAfter(f.attempts) })
 	// The client retries the first request, not the request that a redirect led to, whose
 	// method may differ. Since the redirect was the response to the first request, the
 	// service may have carried out that first request.
@@ -153,7 +148,7 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
-	if stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
+	if stop == StopUnset && first.Method != f.req.Method && !resend.Idempotent(first) {
 		stop = StopNotRetryable
 	}
 	f.header = f.header.Clone() // hooks may change the response's header
@@ -167,6 +162,16 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
+// intervalAfter returns the schedule's interval after a number of attempts. The client does
+// not keep a schedule, so each decision creates a new one and skips the earlier intervals.
+func (t *Transport) intervalAfter(attempts int) time.Duration {
+	s := t.newSchedule()
+	for range attempts - 1 {
+		s.NextBackOff()
+	}
+	return s.NextBackOff()
+}
+
 // answer collects what the rules need to know about a response. In the result, the
 // request has the context ctx and no Cancel channel.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
@@ -176,7 +181,7 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 	f := &failedAttempt{
 		req: req, resp: resp, at: time.Now(),
 		answered: true, code: Code(resp.StatusCode), header: resp.Header,
-		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
+		attempts: resend.Count(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
 		fastest:    resend.Fastest(ctx),
 		replayable: true, // the client can rewind the body
 	}

@@ -178,12 +178,13 @@ func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testi
 	}{
 		"a failure that is not retried": {[]step{answer(404, "x")}, nil, true},
 		"RetryMax is used up":           {[]step{answer(429, "x")}, nil, false},
-		"PrepareRetry is removed":       {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry = nil }, false},
+		"PrepareRetry is removed":       {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry = nil }, true},
+		"both hooks are removed":        {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) { c.PrepareRetry, c.RequestLogHook = nil, nil }, false},
 		"PrepareRetry fails": {[]step{answer(429, "x")}, func(c *retryablehttp.Client) {
 			c.PrepareRetry = func(*http.Request) error { return errors.New("no signature") }
 		}, true},
-		"a CheckRetry that wraps ours, and PrepareRetry is removed": {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) {
-			c.PrepareRetry = nil
+		"a CheckRetry that wraps ours, and both hooks are removed": {[]step{answer(429, "x"), answer(404, "x")}, func(c *retryablehttp.Client) {
+			c.PrepareRetry, c.RequestLogHook = nil, nil
 			ours := c.CheckRetry
 			c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 				again, err := ours(ctx, resp, err)
@@ -281,6 +282,90 @@ func TestRetryableClientCountsAttemptsIfPrepareRetryIsReplaced(t *testing.T) {
 		c.PrepareRetry = func(*http.Request) error { return nil }
 		_, err := c.Get("https://iam.example/")
 		assert.Equal(t, 3, statusError(t, err).Attempts)
+	})
+}
+
+// replacesContext returns a hook that gives each request a context from before the call.
+func replacesContext(ctx context.Context) func(*http.Request) {
+	return func(req *http.Request) { *req = *req.WithContext(context.WithValue(ctx, spanKey{}, "span")) }
+}
+
+type spanKey struct{}
+
+func TestRetryableClientCountsAttemptsWhateverTheProgramsHooksDo(t *testing.T) {
+	noPrepare, noLog := func(*http.Request) error { return nil }, func(retryablehttp.Logger, *http.Request, int) {}
+	for name, tt := range map[string]struct {
+		before, after func(context.Context, *retryablehttp.Client)
+		counted       bool // whether the count reaches the attempts
+	}{
+		"no hooks": {nil, nil, true},
+		"a PrepareRetry that replaces the context": {func(ctx context.Context, c *retryablehttp.Client) {
+			c.PrepareRetry = func(req *http.Request) error { replacesContext(ctx)(req); return nil }
+		}, nil, true},
+		"a RequestLogHook that replaces the context": {func(ctx context.Context, c *retryablehttp.Client) {
+			c.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, _ int) { replacesContext(ctx)(req) }
+		}, nil, true},
+		"both replace the context": {func(ctx context.Context, c *retryablehttp.Client) {
+			c.PrepareRetry = func(req *http.Request) error { replacesContext(ctx)(req); return nil }
+			c.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, _ int) { replacesContext(ctx)(req) }
+		}, nil, true},
+		"a later PrepareRetry":   {nil, func(_ context.Context, c *retryablehttp.Client) { c.PrepareRetry = noPrepare }, true},
+		"a later RequestLogHook": {nil, func(_ context.Context, c *retryablehttp.Client) { c.RequestLogHook = noLog }, true},
+		"a later PrepareRetry that replaces the context": {nil, func(ctx context.Context, c *retryablehttp.Client) {
+			c.PrepareRetry = func(req *http.Request) error { replacesContext(ctx)(req); return nil }
+		}, true},
+		"both hooks are later": {nil, func(_ context.Context, c *retryablehttp.Client) { c.PrepareRetry, c.RequestLogHook = noPrepare, noLog }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				base := script(answer(429, ""))
+				c := retryablehttp.NewClient()
+				c.Logger = nil
+				c.HTTPClient = &http.Client{Transport: base}
+				if tt.before != nil {
+					tt.before(ctx, c)
+				}
+				(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
+				if tt.after != nil {
+					tt.after(ctx, c)
+				}
+				req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+				require.NoError(t, err)
+				for range 2 { // the request is used again
+					before := base.count()
+					_, err = c.Do(req)
+					sent := base.sent[before:]
+					assert.Less(t, len(sent), 70, "from the ninth attempt on, the waits must be at least 1 s")
+					if tt.counted {
+						e := statusError(t, err)
+						assert.Equal(t, len(sent), e.Attempts)
+						assert.Equal(t, iamhttp.StopDeadline, e.Stop)
+						if before == 0 || !strings.HasPrefix(name, "a later RequestLogHook") {
+							for i, s := range sent {
+								assert.Equal(t, i, s.resend)
+							}
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestRetryableClientMakes8AttemptsInEachCallWithOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""))
+		c := retryable(&iamhttp.Transport{Backoff: zero}, base)
+		c.RequestLogHook = func(retryablehttp.Logger, *http.Request, int) {}
+		req, err := retryablehttp.NewRequest("GET", "https://iam.example/", nil)
+		require.NoError(t, err)
+		for i := range 3 {
+			_, err = c.Do(req)
+			assert.Equal(t, 8, statusError(t, err).Attempts)
+			assert.Equal(t, 8*(i+1), base.count())
+		}
 	})
 }
 

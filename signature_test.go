@@ -40,15 +40,16 @@ func TestWaitThatWouldOutliveTheSignatureStopsTheCall(t *testing.T) {
 		took    time.Duration
 		signers func(http.RoundTripper) http.RoundTripper
 	}{
-		"a wait of 14 minutes, then another one":           {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
-		"a wait of 15 minutes":                             {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
-		"a schedule with an interval of 16 minutes":        {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
-		"a wait of 61 s, with a SignatureLife of 1 minute": {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
-		"the deadline comes before the signature expires":  {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
-		"MaxAttempts wins over the signature":              {iamhttp.Transport{MaxAttempts: 1}, hour, "900", 1, iamhttp.StopAttempts, 0, nil},
-		"negative SignatureLife":                           {iamhttp.Transport{Backoff: zero, SignatureLife: -1}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, nil},
-		"each attempt is signed by Base":                   {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, signer},
-		"each attempt is signed below a wrapper":           {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return wrapping{signer(rt)} }},
+		"a wait of 14 minutes, then another one":                         {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
+		"a wait of 15 minutes":                                           {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
+		"a schedule with an interval of 16 minutes":                      {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
+		"a wait of 61 s, with a SignatureLife of 1 minute":               {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
+		"the deadline comes before the signature expires":                {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
+		"MaxAttempts wins over the signature":                            {iamhttp.Transport{MaxAttempts: 1}, hour, "900", 1, iamhttp.StopAttempts, 0, nil},
+		"negative SignatureLife":                                         {iamhttp.Transport{Backoff: zero, SignatureLife: -1}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, nil},
+		"each attempt is signed by Base":                                 {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, signer},
+		"each attempt is signed below a wrapper":                         {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return wrapping{signer(rt)} }},
+		"each attempt is signed below a wrapper that does not reveal it": {iamhttp.Transport{Backoff: zero}, hour, "1790", 1, iamhttp.StopSignature, 0, func(rt http.RoundTripper) http.RoundTripper { return opaque{signer(rt)} }},
 		"each attempt is signed below another Transport": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopAttempts, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: signer(rt), Backoff: zero, MaxAttempts: 3}
 		}},

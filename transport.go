@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/chain"
+	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // A Transport is an [http.RoundTripper] that retries requests by the IAM API's rules and
@@ -21,7 +21,9 @@ import (
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
 type Transport struct {
-	// Base sends each attempt. If nil, http.DefaultTransport is used. The response bodies
+	// Base sends each attempt. If nil, http.DefaultTransport is used. If http.DefaultTransport
+	// passes requests to the Transport itself, the original one is used instead, even where a
+	// Base passes an attempt to http.DefaultTransport. The response bodies
 	// that Base returns must allow Close during a Read, as net/http's bodies do.
 	Base http.RoundTripper
 
@@ -57,7 +59,9 @@ type Transport struct {
 	// RetryConnectionErrors makes the Transport also retry requests that received no
 	// response. Such a request must be idempotent, as defined for AlsoRetry, or its
 	// connection must have failed to open; its body must be replayable; and the error must
-	// not be final. An error from your own dialer, Proxy function or VerifyConnection is
+	// not be final. Some errors may come from the body: then the Transport first reads a body
+	// from GetBody, for at most a second, and makes no retry if that body fails, or if a Read
+	// of it does not end. An error from your own dialer, Proxy function or VerifyConnection is
 	// final if it wraps a *tls.CertificateVerificationError. If no attempt receives a
 	// response, RoundTrip returns Base's last error. Off by default, because the
 	// documentation covers only responses.
@@ -101,15 +105,17 @@ type Transport struct {
 	// valid; a call fails at once if its wait would outlast the signature. A signature that
 	// had expired before the first attempt does not count. Zero means 15 minutes. A
 	// negative value means no limit, and so does an aksk.Transport below that signs each
-	// attempt.
+	// attempt, provided that each RoundTripper in between reveals the next one with a method
+	// WrappedRoundTripper() http.RoundTripper.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
 }
 
 var (
-	errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
-	errNoBase   = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
+	errNoAnswer   = errors.New("iamhttp: Base returned neither response nor error")
+	errNilPointer = errors.New("iamhttp: Base returned a nil pointer as an error")
+	errNoBase     = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
 )
 
 // RoundTrip sends req and retries it where the documentation or a setting allows a retry.
@@ -120,13 +126,15 @@ var (
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
+// GetBody must return a new reader each time, not the earlier one rewound, because Base may
+// still be reading the earlier body.
 // If the last attempt received no response, RoundTrip returns Base's error, joined with
 // the reason if a planned retry was canceled or refused by the Gate; the service may still
 // have carried out the request. If the Gate refuses the first attempt, the error is a
 // *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.Base == nil && t.within(req) {
-		return originalDefault.RoundTrip(req)
+	if t.within(req) {
+		return chain.Original.RoundTrip(req)
 	}
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
@@ -134,11 +142,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // CloseIdleConnections closes Base's idle connections, if Base supports that.
 func (t *Transport) CloseIdleConnections() {
-	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // http.DefaultTransport has passed the call back to t, or another goroutine is making the same call
+	base := t.base()
+	switch {
+	case atomic.CompareAndSwapInt32(&t.closing, 0, 1):
+		defer atomic.StoreInt32(&t.closing, 0)
+	case chain.IsPlain(http.DefaultTransport):
+		return // another goroutine is making the same call
+	default:
+		base = chain.Original // http.DefaultTransport has passed the call back to t
 	}
-	defer atomic.StoreInt32(&t.closing, 0)
-	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+	if c, ok := base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
@@ -147,62 +160,79 @@ func (t *Transport) CloseIdleConnections() {
 // name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// originalDefault is http.DefaultTransport as it was when this package was initialized.
-var originalDefault = http.DefaultTransport
-
 func (t *Transport) base() http.RoundTripper {
 	switch {
 	case t.Base != nil:
 		return t.Base
 	case leadsTo(http.DefaultTransport, t):
-		return originalDefault
+		return chain.Original
 	}
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether a request that is passed to rt would come back to t, or to
-// another Transport without a Base, which would pass it to the default transport again.
-// This happens if a program installs a Transport without a Base as the default transport,
-// or as a part of the default transport. leadsTo does not see past a RoundTripper that
-// does not reveal what it wraps.
+// leadsTo reports whether a request that is passed to rt would come back to t or, if neither
+// has a Base, to another Transport, which would pass it to the default transport again.
+// This happens if a program installs a Transport as the default transport, or as a part of
+// the default transport. If a RoundTripper does not reveal what it wraps, leadsTo may return
+// false although the request would come back.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	return chain.Has(rt, func(w *Transport) bool { return w == t || w.Base == nil })
+	return chain.Has(rt, func(w *Transport) bool { return w == t || t.Base == nil && w.Base == nil }) || !chain.IsPlain(rt) && chain.Within(rt, t)
 }
-
-// A defaultKey marks the context of an attempt that a Transport without a Base passes to
-// a default transport that is not an *http.Transport. A Transport that finds its own mark
-// knows that it is part of that default transport. The value is the request's URL.
-type defaultKey struct{ t *Transport }
 
 // within reports whether req is one of t's own attempts, which the default transport has
 // passed back to t. If so, t only has to send req.
 func (t *Transport) within(req *http.Request) bool {
-	if _, plain := http.DefaultTransport.(*http.Transport); plain {
+	if chain.IsPlain(http.DefaultTransport) {
 		return false // the usual case
 	}
-	u, marked := req.Context().Value(defaultKey{t}).(*url.URL)
-	return marked && redact(u) == redact(req.URL)
+	_, same := chain.Marked(req, t)
+	return same
 }
 
 // passDown sends an attempt to Base or, without a Base, to the default transport.
 func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
-	if t.Base != nil {
+	switch {
+	case t.Base == nil:
+		return t.viaDefault(req)
+	case chain.IsPlain(t.Base) || chain.IsPlain(http.DefaultTransport):
 		return t.Base.RoundTrip(req)
 	}
-	return t.viaDefault(req)
+	return t.viaBase(req)
 }
 
 // viaDefault sends an attempt for a Transport without a Base.
 func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
-	base, ctx := t.base(), req.Context()
-	switch _, plain := base.(*http.Transport); {
+	base := t.base()
+	switch {
 	case base == nil:
-		closeBody(req)
+		resend.CloseBody(req)
 		return nil, errNoBase
-	case plain:
+	case chain.IsPlain(base):
 		return base.RoundTrip(req)
-	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has passed the request back, with another URL or context or to another Transport
-		return originalDefault.RoundTrip(req)
 	}
-	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))
+	// The default transport may have passed the request back with another URL, or with
+	// another context or to another Transport.
+	if marked, _ := chain.Marked(req, t); marked || chain.Depth(0) > 1 {
+		return chain.Original.RoundTrip(req)
+	}
+	return base.RoundTrip(chain.Mark(req, t))
+}
+
+// maxDepth is the largest number of Transports that pass an attempt on to each other while
+// the default transport is not an *http.Transport.
+const maxDepth = 10
+
+// viaBase sends an attempt for a Transport whose Base, or the default transport, might pass
+// the attempt back. A Base that uses http.DefaultTransport, as an oauth2.Transport without a
+// Base does, passes the attempt back if t is the default transport. If the context with the
+// mark has been replaced, too, only the depth of the stack shows this.
+func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
+	switch {
+	case chain.Depth(0) > maxDepth:
+		return chain.Original.RoundTrip(req)
+	case leadsTo(http.DefaultTransport, t):
+		return t.Base.RoundTrip(chain.Mark(req, t))
+	default:
+		return t.Base.RoundTrip(req)
+	}
 }

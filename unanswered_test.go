@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -211,6 +213,142 @@ func TestBodyThatFailsInARetryEndsTheCall(t *testing.T) {
 	_, err := tr.RoundTrip(req)
 	require.EqualError(t, err, "disk on fire")
 	assert.Equal(t, 2, attempts)
+}
+
+// A rewinding is a body whose GetBody returns the same reader, rewound. Each Read takes a
+// while.
+type rewinding struct {
+	*bytes.Reader
+	every time.Duration
+	reads atomic.Int32 // the number of Reads that are running
+	mixed atomic.Bool  // whether two Reads, or a Read and GetBody, have run at the same time
+}
+
+func (r *rewinding) Read(p []byte) (int, error) {
+	if r.reads.Add(1) > 1 {
+		r.mixed.Store(true)
+	}
+	defer r.reads.Add(-1)
+	time.Sleep(r.every)
+	return r.Reader.Read(p[:min(len(p), 32<<10)])
+}
+
+func (r *rewinding) Close() error { return nil }
+
+func (r *rewinding) open() (io.ReadCloser, error) {
+	if r.reads.Load() > 0 {
+		r.mixed.Store(true)
+	}
+	_, err := r.Seek(0, io.SeekStart)
+	return r, err
+}
+
+func TestRetryNeverSharesItsBodyWithAReadThatTriesTheBodyOut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every time.Duration
+		limit time.Duration
+		sends int
+		stop  iamhttp.StopReason
+	}{
+		"a slow body":       {8 * time.Millisecond, time.Hour, 2, iamhttp.StopUnset},
+		"a Read that hangs": {time.Minute, time.Hour, 1, iamhttp.StopNotRetryable},
+		"a Read that hangs, and the call is ended": {time.Minute, 500 * time.Millisecond, 1, iamhttp.StopCanceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				data := []byte(strings.Repeat("0123456789abcdef", 64<<10))
+				body := &rewinding{Reader: bytes.NewReader(data), every: tt.every}
+				var sends int
+				var got []byte
+				var stop iamhttp.StopReason
+				ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
+				defer cancel()
+				req := newRequest(t, "PUT", "").WithContext(ctx)
+				req.Body, req.GetBody = body, body.open
+				tr := &iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+					if sends++; sends == 1 {
+						return nil, errors.New("an attempt timed out")
+					}
+					var err error
+					got, err = io.ReadAll(r.Body)
+					assert.NoError(t, err)
+					return answer(200, "")(r)
+				}), OnFailure: func(_ context.Context, f iamhttp.Failure) { stop = f.Stop }}
+				resp, err := tr.RoundTrip(req)
+				assert.False(t, body.mixed.Load(), "two readers of the body ran at the same time")
+				assert.Equal(t, tt.sends, sends)
+				assert.Equal(t, tt.stop, stop)
+				if tt.stop == iamhttp.StopUnset {
+					require.NoError(t, err)
+					resp.Body.Close()
+					assert.Equal(t, data, got, "the retry must send the whole body")
+				} else {
+					assert.ErrorContains(t, err, "an attempt timed out")
+				}
+				if tt.stop == iamhttp.StopCanceled {
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+				time.Sleep(time.Hour) // wait until the last Read has ended
+			})
+		})
+	}
+}
+
+func TestAttemptsOfATokenRequestAreNotAttemptsOfTheRequestThatNeedsTheToken(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for name, tt := range map[string]struct {
+		path       string // of the requests for a token
+		token, api []step
+		sends      int                // the expected number of requests with a token
+		attempts   []int              // the expected attempts of the failures
+		stop       iamhttp.StopReason // the expected Stop of the last failure; StopUnset if the call succeeds
+	}{
+		"no connection for 3 requests for a token": {
+			"/v3/auth/tokens", []step{fail(refused), fail(refused), fail(refused), answer(200, "")},
+			[]step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, []int{1, 2, 3}, iamhttp.StopUnset,
+		},
+		"no connection for 3 requests for a token, with the same URL": {
+			"/v3/users", []step{fail(refused), fail(refused), fail(refused), answer(200, "")},
+			[]step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, []int{1, 2, 3}, iamhttp.StopUnset,
+		},
+		"a 429 for 3 requests for a token": {
+			"/v3/auth/tokens", []step{answer(429, "")}, nil, 0, []int{1}, iamhttp.StopNotRetryable,
+		},
+		"a 429 for 3 requests for a token, with the same URL": {
+			"/v3/users", []step{answer(429, "")}, nil, 0, []int{1}, iamhttp.StopNotRetryable,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reported failures
+			api := script(tt.api...)
+			tokens := &http.Client{Transport: &iamhttp.Transport{MaxAttempts: 3, Backoff: zero, RetryConnectionErrors: true, Base: script(tt.token...)}}
+			tr := &iamhttp.Transport{MaxAttempts: 4, Backoff: zero, RetryConnectionErrors: true, OnFailure: reported.add, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+				login := newRequest(t, "POST", "").WithContext(req.Context())
+				login.URL.Path = tt.path
+				resp, err := tokens.Do(login)
+				if err != nil {
+					return nil, fmt.Errorf("no token: %w", err)
+				}
+				resp.Body.Close()
+				return api.RoundTrip(req)
+			})}
+			resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+			var attempts []int
+			var stop iamhttp.StopReason
+			for _, f := range reported {
+				attempts, stop = append(attempts, f.Attempt), f.Stop
+				if e, ok := f.Status(); ok {
+					assert.Equal(t, "GET", e.Method, "the error belongs to a request for a token")
+				}
+			}
+			assert.Equal(t, tt.attempts, attempts)
+			assert.Equal(t, tt.sends, api.count())
+			assert.Equal(t, tt.stop, stop)
+			if assert.Equal(t, tt.stop == iamhttp.StopUnset, err == nil, err) && err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
 }
 
 func TestPOSTIsNotRetriedIfARedirectLedToADialError(t *testing.T) {

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -47,3 +48,11 @@ func OneLine(s string) string {
 // unprintable also rejects invisible characters, because they would make different texts
 // look the same.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// Word returns s as a Label, in quotes if it could be taken for more than one word.
+func Word(s string) string {
+	if s = Label(s); strings.ContainsAny(s, ` ,()"`) {
+		return strconv.Quote(s)
+	}
+	return s
+}

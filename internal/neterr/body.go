@@ -13,16 +13,21 @@ import (
 
 // The limits for reading a request body ahead of its retry.
 const (
-	maxProbe  = 8 << 20
-	probeTime = 50 * time.Millisecond
+	maxProbe     = 8 << 20
+	probeTime    = 50 * time.Millisecond
+	maxProbeTime = time.Second
 )
 
 // BodyFailed reports whether a retry of req would fail because its body cannot be read or
-// has the wrong length. To find out, it reads up to 8 MiB of a fresh body, and waits at
-// most 50 ms for that, even if a Read blocks. When in doubt, it returns false. If err says
-// that the connection broke or could not be made, it returns false without reading. No
-// other error reveals whether it came from the body: net/http returns the errors of a body
-// unchanged, and a body may come from a network, too.
+// has the wrong length. To find out, it reads up to 8 MiB of a fresh body. After 50 ms, it
+// closes that body and waits, at most until 1 s has passed, for a Read that is still
+// running. When in doubt, it returns false. But it returns true if a Read is still running
+// when the time is over or the request is canceled: if GetBody returns the same reader each
+// time, that Read would take bytes out of the retry's body.
+//
+// If err says that the connection broke or could not be made, it returns false without
+// reading. No other error reveals whether it came from the body: net/http returns the
+// errors of a body unchanged, and a body may come from a network, too.
 func BodyFailed(req *http.Request, err error) bool {
 	if req.Body == nil || req.Body == http.NoBody || broken(err) {
 		return false
@@ -46,17 +51,27 @@ func BodyFailed(req *http.Request, err error) bool {
 		}()
 		unreadable = !sendable(body, req.ContentLength, &late)
 	}()
-	timer := time.NewTimer(probeTime)
-	defer timer.Stop()
-	select {
-	case f := <-failed:
-		return f
-	case <-timer.C:
-	case <-req.Context().Done():
+	giveUp := func() {
+		late.Store(true)
+		go end() // this may end the Read
 	}
-	late.Store(true)
-	go end() // this may end the Read
-	return false
+	slow, over := time.NewTimer(probeTime), time.NewTimer(maxProbeTime)
+	defer slow.Stop()
+	defer over.Stop()
+	for {
+		select {
+		case f := <-failed:
+			return f
+		case <-slow.C:
+			giveUp()
+			continue
+		case <-over.C:
+		case <-req.Context().Done():
+		case <-req.Cancel:
+		}
+		giveUp()
+		return true
+	}
 }
 
 // broken reports whether err says that a connection broke or could not be made.
@@ -67,14 +82,14 @@ func broken(err error) bool {
 
 // sendable reports whether a body can probably be read to its end and, if length is
 // positive, has that length. It stops and returns true after maxProbe bytes, after 100
-// empty Reads in a row, or if late is set.
+// empty Reads in a row, or if late is set, because then the body may have been closed.
 func sendable(body io.Reader, length int64, late *atomic.Bool) bool {
 	var read int64
 	buf := make([]byte, 32<<10)
 	for idle := 0; read < maxProbe && idle < 100 && !late.Load(); idle++ {
 		n, err := body.Read(buf)
 		if err != nil {
-			return err == io.EOF && (length <= 0 || read+int64(n) == length)
+			return late.Load() || err == io.EOF && (length <= 0 || read+int64(n) == length)
 		}
 		if n > 0 {
 			read, idle = read+int64(n), 0

@@ -1,6 +1,7 @@
 package neterr_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,13 +111,40 @@ func (s slow) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestBodyFailedWaits50MillisecondsForASlowBody(t *testing.T) {
-	for name, every := range map[string]time.Duration{"each Read takes a while": time.Millisecond, "a Read blocks": time.Hour} {
+func TestBodyFailedNeverReturnsFalseWhileItsReadIsStillRunning(t *testing.T) {
+	for name, tt := range map[string]struct {
+		every, took time.Duration
+		want        bool
+	}{
+		"no Read ends at 50 ms":            {3 * time.Millisecond, 51 * time.Millisecond, false},
+		"the first Read takes most of 1 s": {900 * time.Millisecond, 900 * time.Millisecond, false},
+		"the first Read takes an hour":     {time.Hour, time.Second, true},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
-			assert.False(t, neterr.BodyFailed(request(t, -1, func() io.Reader { return slow{every} }), errors.New("unknown")), name)
-			assert.Equal(t, 50*time.Millisecond, time.Since(start), name)
+			got := neterr.BodyFailed(request(t, -1, func() io.Reader { return slow{tt.every} }), errors.New("unknown"))
+			assert.Equal(t, tt.want, got, name)
+			assert.Equal(t, tt.took, time.Since(start), name)
 			time.Sleep(2 * time.Hour) // wait until the last Read has ended
+		})
+	}
+}
+
+func TestBodyFailedReturnsWhenTheRequestIsCanceled(t *testing.T) {
+	over := make(chan struct{})
+	close(over)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for name, change := range map[string]func(*http.Request) *http.Request{
+		"the context ends": func(req *http.Request) *http.Request { return req.WithContext(ended) },
+		"Cancel is closed": func(req *http.Request) *http.Request { req.Cancel = over; return req },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			req := change(request(t, -1, func() io.Reader { return slow{time.Hour} }))
+			assert.True(t, neterr.BodyFailed(req, errors.New("unknown")), name)
+			assert.Zero(t, time.Since(start), name)
+			time.Sleep(2 * time.Hour)
 		})
 	}
 }

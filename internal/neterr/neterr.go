@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -212,6 +214,21 @@ func ClassOfEnded(ctx context.Context, err error) string {
 		return "timeout"
 	}
 	return "canceled"
+}
+
+// HasNil reports whether err is or wraps a nil pointer. A method of a nil pointer, such as
+// Error or Unwrap, may panic.
+func HasNil(err error) bool {
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return true
+	}
+	switch w := err.(type) {
+	case interface{ Unwrap() error }:
+		return HasNil(w.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(w.Unwrap(), HasNil)
+	}
+	return false
 }
 
 // Innermost returns the last error in err's chain, because its type reveals the most. If

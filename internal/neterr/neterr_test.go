@@ -163,3 +163,22 @@ func TestInnermostIsTheFirstErrorThatWrapsNothing(t *testing.T) {
 	}
 	assert.Equal(t, reflect.TypeFor[syscall.Errno](), reflect.TypeOf(neterr.Innermost(op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)))))
 }
+
+func TestNilPointersInErrorsAreFound(t *testing.T) {
+	var missing *url.Error
+	for name, tt := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no error":                    {nil, false},
+		"an error":                    {io.EOF, false},
+		"a wrapped error":             {&url.Error{Err: io.EOF}, false},
+		"an error that wraps nothing": {&url.Error{}, false},
+		"a value":                     {syscall.ECONNRESET, false},
+		"a nil pointer":               {missing, true},
+		"a wrapped nil pointer":       {&url.Error{Err: missing}, true},
+		"a joined nil pointer":        {errors.Join(io.EOF, fmt.Errorf("x: %w", missing)), true},
+	} {
+		assert.Equal(t, tt.want, neterr.HasNil(tt.err), name)
+	}
+}

@@ -5,8 +5,9 @@ import "errors"
 // An Error is the final error of a Transport that made several attempts and received no
 // response to the last. It tells a Transport above how many attempts there were.
 type Error struct {
-	Err      error
-	Attempts int
+	Err         error
+	Attempts    int
+	Method, URL string // the request's; the URL in the form of StatusError.URL
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -21,15 +22,19 @@ func (e *Error) Timeout() bool {
 	return ok && t.Timeout()
 }
 
-// Attempts returns how many attempts led to err (1 if err neither is nor wraps an
-// Error), and err itself or, if err is an Error, the error in it.
-func Attempts(err error) (int, error) {
+// Attempts returns how many attempts of a request led to err, and err itself or, if err is
+// an Error, the error in it. The number is 1 if err neither is nor wraps an Error, or if the
+// Error belongs to another request, such as a request for a token.
+func Attempts(err error, method, url string) (int, error) {
 	var e *Error
 	if !errors.As(err, &e) {
 		return 1, err
 	}
 	if err == error(e) {
 		err = e.Err
+	}
+	if e.Method != method || e.URL != url {
+		return 1, err
 	}
 	return e.Attempts, err
 }

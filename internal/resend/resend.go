@@ -1,5 +1,6 @@
-// Package resend marks the context of a retry, so that RoundTrippers below the Transport
-// can distinguish a retry from a first attempt.
+// Package resend says which requests may be sent again, and builds their retries. It marks
+// the context of a retry, so that RoundTrippers below the Transport can distinguish the
+// retry from a first attempt.
 package resend
 
 import "context"

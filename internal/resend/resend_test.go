@@ -12,20 +12,29 @@ import (
 )
 
 func TestTheAttemptsThatLedToAnErrorAreCounted(t *testing.T) {
-	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3}
+	const url = "https://iam.example/v3/users"
+	err := &resend.Error{Err: os.ErrDeadlineExceeded, Attempts: 3, Method: "GET", URL: url}
 	assert.EqualError(t, err, os.ErrDeadlineExceeded.Error())
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.True(t, err.Timeout())
 	assert.False(t, (&resend.Error{Err: errors.New("reset")}).Timeout())
 
-	n, inner := resend.Attempts(err)
-	assert.Equal(t, 3, n)
-	assert.Equal(t, os.ErrDeadlineExceeded, inner)
 	wrapped := fmt.Errorf("between: %w", err)
-	n, inner = resend.Attempts(wrapped)
-	assert.Equal(t, 3, n)
-	assert.Equal(t, wrapped, inner, "an error from a RoundTripper in between must be kept")
-	n, inner = resend.Attempts(os.ErrClosed)
-	assert.Equal(t, 1, n)
-	assert.Equal(t, os.ErrClosed, inner)
+	for name, tt := range map[string]struct {
+		err         error
+		method, url string
+		want        int
+		inner       error
+	}{
+		"an Error":                          {err, "GET", url, 3, os.ErrDeadlineExceeded},
+		"an error from between":             {wrapped, "GET", url, 3, wrapped},
+		"an error without a count":          {os.ErrClosed, "GET", url, 1, os.ErrClosed},
+		"an Error of another URL":           {err, "GET", url + "/2", 1, os.ErrDeadlineExceeded},
+		"an Error of another method":        {err, "PUT", url, 1, os.ErrDeadlineExceeded},
+		"a wrapped Error of another method": {wrapped, "PUT", url, 1, wrapped},
+	} {
+		n, inner := resend.Attempts(tt.err, tt.method, tt.url)
+		assert.Equal(t, tt.want, n, name)
+		assert.Equal(t, tt.inner, inner, name)
+	}
 }
