@@ -19,9 +19,9 @@ import (
 )
 
 // seen describes what a client gets for a request without a body.
-func seen(t *testing.T, base http.RoundTripper, method, url string, header http.Header) string {
+func seen(t *testing.T, base http.RoundTripper, method string, header http.Header) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://iam.example/", nil)
 	require.NoError(t, err)
 	req.Header = header.Clone()
 	return result(base, req)
@@ -109,8 +109,8 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 					var memory, socket iamtest.Server
 					memory.On("/", a)
 					socket.On("/", a)
-					want := seen(t, overSocket(t, &socket), method, "http://iam.example/", header)
-					assert.Equal(t, want, seen(t, &memory, method, "http://iam.example/", header))
+					want := seen(t, overSocket(t, &socket), method, header)
+					assert.Equal(t, want, seen(t, &memory, method, header))
 				})
 			}
 		}
@@ -208,7 +208,9 @@ func TestHandlersInMemoryRespondAsOverASocket(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		},
-		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v3/", 307) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/v3/", http.StatusTemporaryRedirect)
+		},
 		"a range": func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set("Range", "bytes=2-4")
 			http.ServeContent(w, r, "x.txt", time.Time{}, strings.NewReader("0123456789"))
@@ -217,8 +219,8 @@ func TestHandlersInMemoryRespondAsOverASocket(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
 			t.Run(name+" "+method, func(t *testing.T) {
-				want := seen(t, overSocket(t, handle), method, "http://iam.example/", http.Header{})
-				assert.Equal(t, want, seen(t, &iamtest.Server{Handler: handle}, method, "http://iam.example/", http.Header{}))
+				want := seen(t, overSocket(t, handle), method, http.Header{})
+				assert.Equal(t, want, seen(t, &iamtest.Server{Handler: handle}, method, http.Header{}))
 			})
 		}
 	}
@@ -228,7 +230,7 @@ func TestAnInvalidContentLengthIsIgnored(t *testing.T) {
 	for _, length := range []string{"abc", "-1", "1e3"} {
 		var s iamtest.Server
 		s.Next(iamtest.Answer{Status: 404, Body: "hello"}.With("Content-Length", length))
-		got := seen(t, &s, "GET", "http://iam.example/", http.Header{})
+		got := seen(t, &s, "GET", http.Header{})
 		assert.Contains(t, got, `length -1, body "hello", error <nil>`)
 	}
 }
