@@ -1,8 +1,8 @@
 package iamtest
 
 import (
+	"bufio"
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -10,14 +10,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 // errReset is the error that a client gets when its connection is reset.
@@ -33,13 +30,26 @@ var errCanceled = errors.New("net/http: request canceled")
 // the request is canceled. A response to HEAD has no body, and the handler's context ends
 // once the header is sent.
 //
-// The client sees what it would see with http.Transport and HTTP/1.1: for example, a body
-// that is shorter than its Content-Length ends with io.ErrUnexpectedEOF, and a gzip body
-// is inflated if the request has neither Accept-Encoding nor Range. The main differences
-// are these. The handler does not see the header fields that http.Transport adds, such as
-// User-Agent. A 101 does not switch protocols. Informational responses (103) do not reach
-// an httptrace.ClientTrace. A panic in the handler, other than http.ErrAbortHandler, is
-// not recovered.
+// The client and the handler see what they would see with http.Transport, net/http's server
+// and HTTP/1.1. For example, a request whose body is shorter than its ContentLength fails,
+// a response body that is shorter than its Content-Length ends with io.ErrUnexpectedEOF, and
+// a gzip body is inflated if the request has neither Accept-Encoding nor Range. The main
+// differences are these:
+//   - The handler does not see the header fields User-Agent, Accept-Encoding and
+//     Content-Length if http.Transport would add them.
+//   - The request's body is read to its end before anything else happens. A header may have
+//     any size.
+//   - The Server, not net/http, responds to "OPTIONS *" and to an unknown Expect.
+//   - The handler's context contains no http.Server. An https request has no TLS state, and
+//     neither does its response.
+//   - The handler can use Flush, but not Hijack or the other functions of an
+//     http.ResponseController. A panic other than http.ErrAbortHandler is not recovered.
+//   - A 101 does not switch protocols.
+//   - An invalid response header does not fail: for example, one with a control character, or
+//     with a Content-Length or Transfer-Encoding that http.Transport rejects.
+//   - An httptrace.ClientTrace is not called.
+//   - There is only one attempt. http.Transport sends some requests again, such as a GET, if
+//     a connection that has been used before breaks.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := check(req); err != nil {
 		if req.Body != nil {
@@ -59,10 +69,23 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := ended(req); err != nil { // net/http does not send a request that has been canceled, either
 		return nil, err
 	}
+	wire, err := sent(req, body)
+	if err != nil {
+		return nil, err
+	}
+	in, err := http.ReadRequest(bufio.NewReaderSize(wire, 512))
+	if err != nil {
+		return http.ReadResponse(bufio.NewReader(strings.NewReader(malformed)), req)
+	}
+	in.RemoteAddr = "192.0.2.1:1234" // an address that is reserved for documentation
+	in.Header.Del("Content-Length")
+	if _, set := req.Header["User-Agent"]; !set {
+		in.Header.Del("User-Agent")
+	}
 	served, cancel := context.WithCancel(req.Context())
-	x := &exchange{req: req, header: http.Header{}, cancel: cancel, begun: make(chan struct{}), declared: -1}
+	x := &exchange{req: req, close: in.Close, header: http.Header{}, cancel: cancel, begun: make(chan struct{}), declared: -1}
 	x.changed.L = &x.mu
-	go x.serve(s, incoming(req.WithContext(served), body))
+	go x.serve(s, in.WithContext(served))
 	if req.Cancel != nil {
 		go func() {
 			select {
@@ -102,24 +125,41 @@ func ended(req *http.Request) error {
 	}
 }
 
-// check returns the error with which http.Transport rejects a request that has no URL or
-// header, or an invalid method or header field. For any other request, it returns nil.
+// check returns the error with which http.Transport rejects a request before it connects.
+// For a request that is valid so far, it returns nil.
 func check(req *http.Request) error {
 	switch {
 	case req.URL == nil:
 		return errors.New("http: nil Request.URL")
 	case req.Header == nil:
 		return errors.New("http: nil Request.Header")
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return fmt.Errorf("unsupported protocol scheme %q", req.URL.Scheme)
+	}
+	if err := checkFields("header", req.Header); err != nil {
+		return err
+	}
+	if err := checkFields("trailer", req.Trailer); err != nil {
+		return err
+	}
+	switch {
 	case req.Method != "" && !isToken(req.Method):
 		return fmt.Errorf("net/http: invalid method %q", req.Method)
+	case req.URL.Host == "":
+		return errors.New("http: no Host in request URL")
 	}
-	for name, values := range req.Header {
+	return nil
+}
+
+// checkFields returns an error if a field of a header or trailer is invalid.
+func checkFields(kind string, fields http.Header) error {
+	for name, values := range fields {
 		if !isToken(name) {
-			return fmt.Errorf("net/http: invalid header field name %q", name)
+			return fmt.Errorf("net/http: invalid %s field name %q", kind, name)
 		}
 		for _, v := range values {
 			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				return fmt.Errorf("net/http: invalid header field value for %q", name) // the value may be a secret
+				return fmt.Errorf("net/http: invalid %s field value for %q", kind, name) // the value may be a secret
 			}
 		}
 	}
@@ -133,19 +173,21 @@ func isToken(s string) bool {
 	})
 }
 
-// incoming makes a client's request look like one that a server has received.
-func incoming(r *http.Request, body []byte) *http.Request {
-	r.Method = cmp.Or(r.Method, http.MethodGet)
-	r.Host = signature.Host(r)
-	r.RequestURI = r.URL.RequestURI()
-	r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
-	if r.Header = r.Header.Clone(); r.Header == nil {
-		r.Header = http.Header{}
+// sent returns a request as net/http's client sends it. The handler then gets what net/http
+// reads from that, so that its view of the target, the header and the length is the same as
+// over a connection, and a request that cannot be sent fails.
+func sent(req *http.Request, body []byte) (*bytes.Buffer, error) {
+	r := req.WithContext(context.Background()) // Write would call some functions of an httptrace.ClientTrace
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	r.Body, r.GetBody, r.ContentLength = io.NopCloser(bytes.NewReader(body)), nil, int64(len(body))
-	r.RemoteAddr = "192.0.2.1:1234" // an address that is reserved for documentation
-	return r
+	wire := bytes.NewBuffer(make([]byte, 0, 512))
+	return wire, r.Write(wire)
 }
+
+// malformed is what net/http's server sends if it cannot read a request, for example one
+// with a space in the query.
+const malformed = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request"
 
 // An exchange connects a client and a handler for one request and its response. The
 // handler uses the exchange as its ResponseWriter, and the client reads the response's
@@ -153,6 +195,7 @@ func incoming(r *http.Request, body []byte) *http.Request {
 // for the client.
 type exchange struct {
 	req    *http.Request
+	close  bool           // whether the request asks the server to close the connection
 	header http.Header    // the header that the handler changes
 	resp   *http.Response // the client's response; nil until there is one
 	cancel context.CancelFunc
@@ -169,6 +212,7 @@ type exchange struct {
 	written  int64
 	read     int64
 	length   int64
+	plain    bool  // whether the body has neither a length nor chunks
 	ended    error // why no more data follows: io.EOF if the response is complete
 	closed   bool  // whether the client has closed the body
 }
@@ -259,16 +303,17 @@ func (x *exchange) begin(length int64) {
 	}
 	x.sent = asReceived(x.head)
 	head := x.req.Method == http.MethodHead
-	_, encoded := x.sent["Transfer-Encoding"]
-	_, invalid := x.sent["Content-Length"]
+	encoding := x.head.Get("Transfer-Encoding")
+	_, set := x.head["Content-Length"] // an invalid one, or none at all
 	x.trailer = declaredTrailer(x.head)
 	switch {
 	case x.bodiless():
 		length = 0
-	case x.declared >= 0:
+	case x.declared >= 0 && (encoding == "" || encoding == "identity"):
 		length, x.trailer = x.declared, nil // a trailer needs chunked encoding
-	case encoded, invalid, len(x.trailer) > 0:
+	case encoding != "", set, len(x.trailer) > 0:
 		length = -1
+		x.plain = encoding == "identity" && !head // the end of the connection is the end of the body
 	}
 	if head && (x.bodiless() || length == 0 && x.declared < 0) { // the response to a GET might have had a body
 		length = -1
@@ -283,7 +328,10 @@ func (x *exchange) begin(length int64) {
 	if !head && length < 0 {
 		x.sent.Del("Trailer")
 	}
-	if _, set := x.head["Content-Type"]; !set && !encoded && x.data.Len() > 0 && x.sent.Get("Content-Encoding") == "" {
+	if x.status == http.StatusNotModified {
+		x.sent.Del("Content-Type")
+	}
+	if _, set := x.head["Content-Type"]; !set && encoding == "" && x.data.Len() > 0 && x.sent.Get("Content-Encoding") == "" {
 		x.sent.Set("Content-Type", http.DetectContentType(x.data.Bytes()))
 	}
 	if _, set := x.head["Date"]; !set {
@@ -291,6 +339,8 @@ func (x *exchange) begin(length int64) {
 	}
 	close(x.begun)
 }
+
+var newlines = strings.NewReplacer("\r", " ", "\n", " ")
 
 // asReceived returns a header as a client receives it: without fields that net/http's
 // server does not send, and with invalid values as that server rewrites them.
@@ -301,7 +351,7 @@ func asReceived(h http.Header) http.Header {
 			continue
 		}
 		for _, v := range values {
-			received.Add(name, strings.TrimSpace(strings.NewReplacer("\r", " ", "\n", " ").Replace(v)))
+			received.Add(name, strings.TrimSpace(newlines.Replace(v)))
 		}
 	}
 	return received
@@ -373,7 +423,7 @@ func (x *exchange) response() (*http.Response, error) {
 		Status: fmt.Sprint(x.status, " ", text), StatusCode: x.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: x.sent, Body: &body{x}, ContentLength: x.length, Request: x.req,
-		Close: x.req.Close || strings.EqualFold(x.sent.Get("Connection"), "close"),
+		Close: x.close || x.plain || closes(x.sent),
 	}
 	if resp.Close {
 		resp.Header.Del("Connection")
@@ -387,7 +437,7 @@ func (x *exchange) response() (*http.Response, error) {
 		return resp, nil
 	}
 	resp.Trailer, x.resp = x.trailer, resp
-	if x.length < 0 {
+	if x.length < 0 && !x.plain {
 		resp.TransferEncoding = []string{"chunked"}
 	}
 	// http.Transport asks for gzip, and inflates the body, unless the caller has asked
@@ -399,6 +449,18 @@ func (x *exchange) response() (*http.Response, error) {
 		resp.Body = &inflated{body: resp.Body}
 	}
 	return resp, nil
+}
+
+// closes reports whether a response's header says that the connection will be closed.
+func closes(h http.Header) bool {
+	for _, line := range h["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), "close") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // An inflated decompresses a gzip body. It reads nothing before the first call to Read.

@@ -6,9 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,15 +18,20 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// seen describes what a client gets: the response, except its Date, or an error.
-func seen(t *testing.T, base http.RoundTripper, method, url string, header http.Header) string {
+// seen describes what a client gets for a request without a body.
+func seen(t *testing.T, base http.RoundTripper, method string, header http.Header) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://iam.example/", nil)
 	require.NoError(t, err)
 	req.Header = header.Clone()
+	return result(base, req)
+}
+
+// result describes what a client gets: the response, except its Date, or an error.
+func result(base http.RoundTripper, req *http.Request) string {
 	resp, err := base.RoundTrip(req)
 	if err != nil {
-		return "error " + err.Error()
+		return "error " + strings.TrimPrefix(err.Error(), "net/http: HTTP/1.x transport connection broken: ")
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
@@ -58,6 +61,11 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 		"a Content-Length that is exact":     hello.With("Content-Length", "5"),
 		"a Content-Length that is 0":         iamtest.Answer{Status: 404}.With("Content-Length", "0"),
 		"a 304 with a Content-Length":        iamtest.Answer{Status: 304}.With("Content-Length", "5"),
+		"a Content-Length that is nil":       {Status: 404, Body: "hello", Header: http.Header{"Content-Length": nil}},
+		"a 304 with JSON":                    {Status: 304, Body: "{}"},
+		"a 205":                              {Status: 205},
+		"a 100":                              {Status: 100, Body: "x"},
+		"a 103":                              iamtest.Answer{Status: 103, Body: "x"}.With("Link", "x"),
 		"a 204 with a body":                  {Status: 204, Body: "x"},
 		"a 101":                              {Status: 101},
 		"a status without a text":            {Status: 299},
@@ -68,10 +76,23 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 		"gzip without a body":                               iamtest.Answer{Status: 404}.With("Content-Encoding", "gzip"),
 		"another encoding":                                  hello.With("Content-Encoding", "br"),
 		"Transfer-Encoding":                                 hello.With("Transfer-Encoding", "chunked"),
+		"Transfer-Encoding: identity":                       hello.With("Transfer-Encoding", "identity"),
+		"Transfer-Encoding: identity, without a body":       iamtest.Answer{Status: 404}.With("Transfer-Encoding", "identity"),
+		"Transfer-Encoding: identity and a Content-Length":  hello.With("Transfer-Encoding", "identity").With("Content-Length", "5"),
+		"Transfer-Encoding and a Content-Length":            hello.With("Transfer-Encoding", "chunked").With("Content-Length", "5"),
 		"a declared trailer":                                {Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A, X-B"}, "X-A": {"1"}}},
 		"a trailer and a Content-Length":                    iamtest.Answer{Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A"}, "X-A": {"1"}}}.With("Content-Length", "5"),
 		"a trailer that is not declared":                    {Status: 404, Body: "hello", Header: http.Header{"Trailer:X-A": {"1"}}},
 		"Connection: close":                                 iamtest.Page(408),
+		"Connection: X-A, Close":                            hello.With("Connection", "X-A, Close"),
+		"two Connection fields":                             {Status: 404, Header: http.Header{"Connection": {"X-A", "close"}}},
+		"a 204 with Connection: close":                      iamtest.Answer{Status: 204}.With("Connection", "close"),
+		"Connection: Upgrade":                               iamtest.Answer{Status: 426}.With("Connection", "Upgrade").With("Upgrade", "x"),
+		"two cookies":                                       {Status: 404, Header: http.Header{"Set-Cookie": {"a=b", "c=d"}}},
+		"an empty value":                                    hello.With("X-A", ""),
+		"an empty Content-Type":                             hello.With("Content-Type", ""),
+		"an empty Date":                                     hello.With("Date", ""),
+		"a large header":                                    hello.With("X-A", strings.Repeat("x", 100<<10)),
 		"Connection: keep-alive":                            hello.With("Connection", "keep-alive"),
 		"a header value with newlines":                      iamtest.Answer{Status: 404}.With("X-A", " a\r\nb "),
 		"a header name with a space":                        iamtest.Answer{Status: 404}.With("X A", "a"),
@@ -83,27 +104,20 @@ func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 		"a stall of a response without a body":              {Status: 204, Fault: iamtest.Stall},
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
-			for _, header := range []http.Header{{}, {"Accept-Encoding": {"gzip"}}} {
+			for _, header := range []http.Header{{}, {"Accept-Encoding": {"gzip"}}, {"Connection": {"close"}}} {
 				t.Run(fmt.Sprint(name, " ", method, " ", header), func(t *testing.T) {
 					var memory, socket iamtest.Server
 					memory.On("/", a)
 					socket.On("/", a)
-					server := httptest.NewUnstartedServer(&socket)
-					server.Config.ErrorLog = log.New(io.Discard, "", 0)
-					server.Start()
-					client := new(http.Transport)
-					want := seen(t, client, method, server.URL, header)
-					client.CloseIdleConnections()
-					server.CloseClientConnections()
-					server.Close()
-					assert.Equal(t, want, seen(t, &memory, method, "http://iam.example/", header))
+					want := seen(t, overSocket(t, &socket), method, header)
+					assert.Equal(t, want, seen(t, &memory, method, header))
 				})
 			}
 		}
 	}
 }
 
-func TestHeaderFieldsThatAHandlerSetsLateAreTreatedAsOverASocket(t *testing.T) {
+func TestHandlersInMemoryRespondAsOverASocket(t *testing.T) {
 	body := func(w http.ResponseWriter) { _, _ = io.WriteString(w, "hello") }
 	for name, handle := range map[string]http.HandlerFunc{
 		"after WriteHeader": func(w http.ResponseWriter, _ *http.Request) {
@@ -147,16 +161,66 @@ func TestHeaderFieldsThatAHandlerSetsLateAreTreatedAsOverASocket(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			w.Header().Set(http.TrailerPrefix+"X-A", "1")
 		},
+		"a second WriteHeader": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+			w.WriteHeader(200)
+			body(w)
+		},
+		"informational responses": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Link", "x")
+			w.WriteHeader(100)
+			w.WriteHeader(103)
+			w.WriteHeader(404)
+			body(w)
+		},
+		"a body that a 204 must not have": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(204)
+			_, err := io.WriteString(w, "x")
+			assert.ErrorIs(t, err, http.ErrBodyNotAllowed)
+		},
+		"a body longer than its Content-Length": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "6")
+			body(w)
+			_, err := io.WriteString(w, "xx")
+			assert.ErrorIs(t, err, http.ErrContentLength)
+		},
+		"a body in parts": func(w http.ResponseWriter, _ *http.Request) {
+			for range 5 {
+				_, _ = io.WriteString(w, strings.Repeat("x", 500))
+			}
+		},
+		"Flush and a Content-Length": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5")
+			_ = http.NewResponseController(w).Flush()
+			body(w)
+		},
+		"Flush of a 204": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(204)
+			_ = http.NewResponseController(w).Flush()
+		},
+		"ErrAbortHandler within the body": func(w http.ResponseWriter, _ *http.Request) {
+			body(w)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"ErrAbortHandler within a large body": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat("x", 5000))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/v3/", http.StatusTemporaryRedirect)
+		},
+		"a range": func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Set("Range", "bytes=2-4")
+			http.ServeContent(w, r, "x.txt", time.Time{}, strings.NewReader("0123456789"))
+		},
 		"neither a status nor a body": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", "1") },
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
 			t.Run(name+" "+method, func(t *testing.T) {
-				socket := httptest.NewServer(handle)
-				defer socket.Close()
-				client := new(http.Transport)
-				defer client.CloseIdleConnections()
-				want := seen(t, client, method, socket.URL, http.Header{})
-				assert.Equal(t, want, seen(t, &iamtest.Server{Handler: handle}, method, "http://iam.example/", http.Header{}))
+				want := seen(t, overSocket(t, handle), method, http.Header{})
+				assert.Equal(t, want, seen(t, &iamtest.Server{Handler: handle}, method, http.Header{}))
 			})
 		}
 	}
@@ -166,7 +230,7 @@ func TestAnInvalidContentLengthIsIgnored(t *testing.T) {
 	for _, length := range []string{"abc", "-1", "1e3"} {
 		var s iamtest.Server
 		s.Next(iamtest.Answer{Status: 404, Body: "hello"}.With("Content-Length", length))
-		got := seen(t, &s, "GET", "http://iam.example/", http.Header{})
+		got := seen(t, &s, "GET", http.Header{})
 		assert.Contains(t, got, `length -1, body "hello", error <nil>`)
 	}
 }

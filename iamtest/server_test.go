@@ -112,6 +112,17 @@ func TestNextTakesPrecedenceOverRoutesAndRoutesOverTheHandler(t *testing.T) {
 	})
 }
 
+func TestRequestWithoutAPathMatchesTheRoutesOfTheRoot(t *testing.T) {
+	for _, pattern := range []string{"/", "GET /", "GET /{$}"} {
+		ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
+			s.On(pattern, iamtest.Answer{Status: 300})
+			status, _ := do(t, c, "GET", url, "")
+			assert.Equal(t, 300, status, pattern)
+			s.AssertRequests(t, "GET /")
+		})
+	}
+}
+
 func TestOnPanicsForAnInvalidPattern(t *testing.T) {
 	assert.Panics(t, func() { new(iamtest.Server).On("GET") })
 }
