@@ -28,7 +28,8 @@ const (
 	mostOpen = 10_000
 )
 
-// mostExcused limits the excused 401s of a call (see mark), so that every call ends.
+// mostExcused limits the excused 401s of a call (see mark), because the call might
+// otherwise never end.
 const mostExcused = 10
 
 // logsIn reports whether a request asks version 2 or 3 of the API for a token. The
@@ -55,8 +56,11 @@ const (
 // placeOf returns a request's place, relative to the 401 that k remembers.
 func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	related, same, loggedIn := k.stack.to(now), k.target == targetOf(req), l.count > k.logins
+	// Without a login since the 401, only a program sends the refused token again in
+	// another request or in a loop. An SDK that logs in sends another token, or none.
+	stale := k.token != digest{} && k.token == tokenOf(req) && !loggedIn
 	switch {
-	case related == apart, related == equal && (!same || k.gaveUp):
+	case related == apart, related == equal && (!same || k.gaveUp || stale):
 		return first
 	case related == equal && !loggedIn:
 		return unclear
@@ -64,9 +68,9 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 		return resend
 	case logsIn(req):
 		return inLogin
-	case same && (related == within || loggedIn):
+	case same && (related == within || loggedIn || stale):
 		return resend
-	case related == within: // the program called itself; the SDK did not
+	case related == within, stale: // the program called itself; the SDK did not
 		return first
 	}
 	return inLogin
@@ -131,7 +135,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login may have a goroutine of its own, and a call in another goroutine may be waiting for it
 			return true
 		}
-		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), counted: counts, logins: l.count}, mostOpen, openFor)
+		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), token: tokenOf(req), counted: counts, logins: l.count}, mostOpen, openFor)
 		return false
 	}
 	if at == inLogin {
@@ -145,7 +149,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		l.drop(goroutine)
 		return true
 	}
-	k.stack, k.logins = now, l.count
+	k.stack, k.token, k.logins = now, tokenOf(req), l.count
 	if counts && at == resend {
 		k.counted = true
 	} else {

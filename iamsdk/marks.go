@@ -2,6 +2,8 @@ package iamsdk
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"sync"
@@ -15,29 +17,62 @@ import (
 type mark struct {
 	at     time.Time
 	stack  stack
-	target target
+	target digest // of the method and the URL
 
 	// For a 401:
-	counted bool // whether one of the call's 401s has counted
-	excused int  // number of the call's 401s, after the first, that did not count or whose place was unclear
-	logins  int  // number of login requests that had succeeded at the time of the call's latest 401
-	gaveUp  bool // whether the latest request of the call's login failed
+	token   digest // of the token that was refused; zero: none
+	counted bool   // whether one of the call's 401s has counted
+	excused int    // number of the call's 401s, after the first, that did not count or whose place was unclear
+	logins  int    // number of login requests that had succeeded at the time of the call's latest 401
+	gaveUp  bool   // whether the latest request of the call's login failed
 
 	// For a response that is kept for a resend:
 	answer *iamhttp.StatusError
-	resent bool // whether the SDK has resent the request
+	body   digest // of the request's body; zero: unknown
 }
 
-// A target identifies the method and the URL of a request. It is a hash, because printing
-// a client also prints its marks, and the query may hold a secret.
-type target [sha256.Size]byte
+// A digest is a hash of a part of a request. Marks contain only hashes, because printing a
+// client also prints its marks, and each part may hold a secret.
+type digest [sha256.Size]byte
 
-func targetOf(req *http.Request) target {
+func targetOf(req *http.Request) digest {
 	address := ""
 	if req.URL != nil {
 		address = req.URL.String()
 	}
 	return sha256.Sum256([]byte(req.Method + " " + address))
+}
+
+func tokenOf(req *http.Request) digest {
+	token := req.Header.Get("X-Auth-Token")
+	if token == "" {
+		return digest{}
+	}
+	return sha256.Sum256([]byte(token))
+}
+
+// mostDigested limits how much of a body is read for its digest, because a body may be a
+// large file.
+const mostDigested = 1 << 20
+
+// bodyOf returns the digest of a body's length and beginning. It returns zero if there is
+// no body, or if the body can be read only once.
+func bodyOf(req *http.Request) (d digest) {
+	if req.Body == nil || req.Body == http.NoBody || req.GetBody == nil {
+		return d
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return d
+	}
+	defer body.Close()
+	h := sha256.New()
+	_, _ = fmt.Fprintln(h, req.ContentLength)
+	if _, err := io.Copy(h, io.LimitReader(body, mostDigested)); err != nil {
+		return d
+	}
+	h.Sum(d[:0])
+	return d
 }
 
 // marks holds at most one mark for each goroutine, because an SDK sends all requests of a

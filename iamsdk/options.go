@@ -18,9 +18,16 @@ type Options struct {
 	//
 	// The workaround uses the goroutine's stack to find out which requests belong to the
 	// same call. It works only if the SDK sends all requests of a call in one goroutine,
-	// except those of the login, and resends either recursively or in a loop. It cannot
-	// tell an SDK that resends in a loop from a program that makes the same call in a loop:
-	// if there is no login in between, the twelfth 401 in a row ends its call, too.
+	// except those of the login, and resends in a loop or through a function that calls
+	// itself. This function must be in the package that calls http.Client: a function of
+	// any other package that calls itself counts as the program's, so its next request
+	// belongs to a new call. If the program's code is in the SDK's package, the workaround
+	// may mistake a program that calls itself for an SDK that does.
+	//
+	// The workaround cannot tell an SDK that resends in a loop from a program that makes
+	// the same call in a loop. If there is no login in between, the requests belong to
+	// separate calls if they have the same token. Otherwise, the twelfth 401 in a row ends
+	// its call.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call that got
@@ -40,9 +47,11 @@ type Options struct {
 	// even a POST. If the request must not be sent twice (a POST or PATCH must not, except
 	// to log in), the workaround does not send it again: the SDK gets the first response
 	// once more, from memory, with at most 64 KiB of its body. At most 1,000 responses are
-	// kept at a time; without a kept response, the resend is sent. The workaround
-	// recognizes a resend by the stack, as with EndlessLogin, but only if the SDK's
-	// functions call themselves: in a loop, a resend looks like a new call, and is sent.
+	// kept at a time, each for a minute and for one resend; without a kept response, the
+	// resend is sent. The workaround recognizes a resend by the method, the URL, the body
+	// (its length and first MiB, if GetBody can replay it) and, as with EndlessLogin, the
+	// stack, but only if the SDK's functions call themselves: in a loop, a resend looks
+	// like a new call, and is sent.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got
@@ -75,9 +84,10 @@ func (o Options) with(p Options) Options {
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After every 401, ProviderClient.Request logs in, under a lock that a refused login also
 // needs, and calls itself, without limit. The SDK resends a request once, 500 ms after a
-// 502 or 504, and sets Close on each request. To switch off the SDK's own retries on a
-// 429, set both of the following fields; if they are unset, the SDK sets them itself
-// while other goroutines may be reading them:
+// 502 or 504, and sets Close on each request. Leave RequestOpts.RetryCount nil, because a
+// larger number than its default of 1 can send a POST twice. To switch off the SDK's own
+// retries on a 429, set both of the following fields; if they are unset, the SDK sets them
+// itself while other goroutines may be reading them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)

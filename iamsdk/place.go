@@ -29,7 +29,7 @@ type relation uint8
 const (
 	apart   relation = iota // the call that sent the earlier request has returned
 	equal                   // both requests were sent from the same lines, in a loop of the SDK or of its caller
-	within                  // the function that sent the earlier request called itself, as an SDK does to resend
+	within                  // the SDK's function that sent the earlier request called itself, as an SDK does to resend
 	through                 // like within, but through other functions, as an SDK does to log in
 )
 
@@ -37,7 +37,8 @@ const (
 // The function in which the two stacks diverge sent the earlier request. If the later
 // stack contains this function again, the function has called itself, so its earlier call
 // has not returned. This holds wherever the SDK calls http.Client: in that function, in a
-// helper, or behind a wrapper.
+// helper, or behind a wrapper. But if the function is not in the package that calls
+// http.Client, the program has called itself, and the SDK's call has returned.
 func (s stack) to(now stack) relation {
 	i, j := len(s), len(now)
 	for i > 0 && j > 0 && s[i-1] == now[j-1] {
@@ -51,7 +52,7 @@ func (s stack) to(now stack) relation {
 	}
 	sdk, inner := function(now[j-1]), now[:j-1]
 	isSDK := func(pc uintptr) bool { return function(pc) == sdk }
-	if !isSDK(s[i-1]) || strings.HasPrefix(sdk, "net/http.") || !slices.ContainsFunc(inner, isSDK) {
+	if !isSDK(s[i-1]) || packageOf(sdk) != packageOf(s.sender()) || !slices.ContainsFunc(inner, isSDK) {
 		return apart
 	}
 	same := func(a, b uintptr) bool { return function(a) == function(b) }
@@ -59,6 +60,29 @@ func (s stack) to(now stack) relation {
 		return within
 	}
 	return through
+}
+
+// sender returns the name of the function that called http.Client or, if the request was
+// sent without one, the RoundTripper.
+func (s stack) sender() string {
+	isClient := func(pc uintptr) bool { return strings.HasPrefix(function(pc), "net/http.(*Client).") }
+	if i := slices.IndexFunc(s, isClient); i >= 0 { // below it are RoundTrippers
+		s = s[i:]
+	}
+	for _, pc := range s {
+		if f := function(pc); !strings.HasPrefix(f, "net/http.") {
+			return f
+		}
+	}
+	return ""
+}
+
+// packageOf returns the import path in the name of a function, such as
+// "example.com/sdk.(*Client).Do".
+func packageOf(function string) string {
+	last := strings.LastIndexByte(function, '/') + 1
+	name, _, _ := strings.Cut(function[last:], ".")
+	return function[:last] + name
 }
 
 // function returns the name of the function that contains a program counter.

@@ -17,13 +17,14 @@ import (
 // but the SDK would then return that error instead of the one that its callers expect.
 type resends struct{ marks }
 
-// At most mostKept responses are kept, each with up to 64 KiB of its body. If the maximum
-// is reached, those that are older than keptFor or have already answered a resend make
-// room. If there are none, a new response is not kept, so its request may be sent twice,
-// as without Install.
+// At most mostKept responses are kept, for keptFor, each with up to 64 KiB of its body. If
+// the maximum is reached, those that are older make room. If there are none, a new
+// response is not kept, so its request may be sent twice, as without Install. keptFor is
+// much longer than the 500 ms after which gophertelekomcloud resends, because the response
+// may arrive slowly.
 const (
 	mostKept = 1000
-	keptFor  = 10 * time.Minute
+	keptFor  = time.Minute
 )
 
 // keep stores the response that e reports, for a resend of req. It does nothing if the
@@ -33,11 +34,11 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
 	}
-	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), answer: e}
+	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), body: bodyOf(req), answer: e}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.of) == mostKept { // make room, but keep recent responses that have not answered a resend
-		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent || k.at.Sub(old.at) > keptFor })
+	if len(r.of) == mostKept { // make room
+		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return k.at.Sub(old.at) > keptFor })
 	}
 	if len(r.of) < mostKept {
 		r.put(goroutine(), k, mostKept, keptFor)
@@ -45,32 +46,38 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 }
 
 // answer returns the response that was kept for req, or nil if req is not a resend or no
-// response was kept for it. If there is a response, answer closes the body of req, as a
-// RoundTripper must.
+// response was kept for it. Whatever it returns, it forgets the response, because an SDK
+// resends only once, and sends nothing else before that: the next request belongs to
+// another call, for example of a program that calls itself. If there is a response,
+// answer closes the body of req, as a RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {
 		return nil
 	}
 	goroutine := goroutine()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	k := r.of[goroutine]
-	if k == nil {
+	r.drop(goroutine)
+	r.mu.Unlock()
+	if k == nil || time.Since(k.at) > keptFor {
 		return nil
 	}
-	now := callers()
-	if related := k.stack.to(now); related == apart || related == equal { // a new call
-		r.drop(goroutine)
+	if related := k.stack.to(callers()); related == apart || related == equal {
 		return nil
 	}
-	if k.target != targetOf(req) {
+	if k.target != targetOf(req) || !sameBodies(k.body, bodyOf(req)) {
 		return nil
 	}
-	k.stack, k.resent = now, true // keep the response, because the SDK may resend again
 	if req.Body != nil {
 		req.Body.Close()
 	}
 	return responseOf(k.answer, req)
+}
+
+// sameBodies reports whether a and b may be digests of the same body. An unknown body may
+// be any body, because an SDK that does not rewind a body resends what is left of it.
+func sameBodies(a, b digest) bool {
+	return a == b || a == digest{} || b == digest{}
 }
 
 // responseOf returns a response to req with the status, header and body in e.

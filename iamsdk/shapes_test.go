@@ -498,6 +498,52 @@ func TestCallsOfAProgramThatCallsItselfCanLogIn(t *testing.T) {
 	})
 }
 
+func TestEach401OfAProgramThatCallsItselfIsReturnedIfItsSDKDoesNotLogIn(t *testing.T) {
+	for options, o := range map[string]iamsdk.Options{"GopherTelekomCloud": iamsdk.GopherTelekomCloud(), "GolangSDK": iamsdk.GolangSDK(), "Gophercloud": iamsdk.Gophercloud()} {
+		for name, sdk := range sdks {
+			for what, paths := range map[string][]string{
+				"visits a tree": {"/projects/a", "/projects/a/b", "/projects/a/c", "/projects/a/b/d"},
+				"retries":       {"/projects/a", "/projects/a", "/projects/a"},
+			} {
+				for _, token := range []string{"", "token"} {
+					for _, through := range []bool{false, true} {
+						if name == ownSDK && (what == "retries" || through && token == "") {
+							continue // the second call looks like an SDK's resend or login
+						}
+						t.Run(fmt.Sprintf("%s, %s, program %s, token %q, through another function %t", options, name, what, token, through), func(t *testing.T) {
+							var service iamtest.Server
+							service.On("/", iamtest.Keystone(401, "No."))
+							client := &http.Client{Transport: &service}
+							iamsdk.Install(client, nil, o)
+							walk(through, paths, func(path string) {
+								status, err := sdk(client, "GET", path, token, "", 0)
+								assert.NoError(t, err)
+								assert.Equal(t, 401, status)
+							})
+							service.AssertCount(t, len(paths))
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEach401OfAProgramsLoopIsReturnedIfTheTokenStaysTheSame(t *testing.T) {
+	for name, sdk := range sdks {
+		var service iamtest.Server
+		service.On("/", iamtest.Keystone(401, "No."))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		for range 30 {
+			status, err := sdk(client, "GET", "/groups", "token", "", 0)
+			assert.NoError(t, err, name)
+			assert.Equal(t, 401, status)
+		}
+		service.AssertCount(t, 30)
+	}
+}
+
 func TestARequestWithoutAURLReturnsAnError(t *testing.T) {
 	client := &http.Client{Transport: new(http.Transport)}
 	iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())

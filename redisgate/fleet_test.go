@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -284,6 +285,49 @@ func TestFleetsWithDifferentNamespacesIgnoreEachOther(t *testing.T) {
 	require.Eventually(t, pauses(c, "k"), soon, time.Millisecond)
 	assert.Zero(t, pauseAt(b, "k"))
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
+}
+
+func TestFleetsInDifferentDatabasesOfAServerIgnoreEachOther(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	var gates []*Gate
+	for _, client := range []redis.UniversalClient{
+		redis.NewClient(&redis.Options{Addr: s.addr()}),
+		redis.NewClient(&redis.Options{Addr: s.addr()}),
+		redis.NewClient(&redis.Options{Addr: s.addr(), DB: 1}),
+		struct{ *redis.Client }{redis.NewClient(&redis.Options{Addr: s.addr(), DB: 1})},
+		redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{s.addr()}, DB: 2}),
+	} {
+		g, _ := newGateOf(t, client)
+		gates = append(gates, g)
+	}
+	production, staging, others := gates[:2], gates[2:4], gates[4:]
+	throttle(t, staging[0], "k", time.Minute)
+	require.Eventually(t, pauses(staging[1], "k"), soon, time.Millisecond)
+	for _, g := range slices.Concat(production, others) {
+		assert.Zero(t, pauseAt(g, "k"))
+	}
+	throttle(t, production[0], "l", time.Minute)
+	require.Eventually(t, pauses(production[1], "l"), soon, time.Millisecond)
+	for _, g := range slices.Concat(staging, others) {
+		assert.Zero(t, pauseAt(g, "l"))
+	}
+}
+
+func TestNamesContainTheClientsDatabaseUnlessItIs0OrHidden(t *testing.T) {
+	for name, tt := range map[string]struct {
+		client redis.UniversalClient
+		prefix string
+	}{
+		"database 0":      {redis.NewClient(&redis.Options{}), "{x}:1"},
+		"database 7":      {redis.NewClient(&redis.Options{DB: 7}), "{x}:1:db7"},
+		"Sentinel":        {redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", DB: 7}), "{x}:1:db7"},
+		"a cluster":       {redis.NewClusterClient(&redis.ClusterOptions{}), "{x}:1"},
+		"a hidden number": {struct{ redis.UniversalClient }{redis.NewClient(&redis.Options{DB: 7})}, "{x}:1"},
+	} {
+		assert.Equal(t, tt.prefix, newNames("x", "1", databaseOf(tt.client)).prefix, name)
+		tt.client.Close()
+	}
 }
 
 // Processes with different seam numbers do not understand each other, so they must not

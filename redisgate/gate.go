@@ -6,9 +6,10 @@
 //	defer shared.Close()
 //	transport := &iamhttp.Transport{Gate: shared}
 //
-// Processes that use the same server and the same [Options].Namespace form one fleet.
-// Each process has a [gate.Adaptive] with its own queue and its own deadlines. Until
-// the first 429, requests send no commands to the server.
+// Processes that use the same server, the same database and the same
+// [Options].Namespace form one fleet. Each process has a [gate.Adaptive] with its own
+// queue and its own deadlines. Until the first 429, requests send no commands to the
+// server.
 //
 // When an account is throttled, all processes are notified immediately, through the
 // server. One process becomes the account's leader and runs the fleet's only controller
@@ -60,9 +61,9 @@ import (
 // Options are the settings of a [Gate]. The zero value of each field is a sensible
 // default.
 type Options struct {
-	// Namespace separates fleets that use the same server: fleets with different
-	// namespaces ignore each other. The names of all keys and channels that a fleet uses
-	// begin with the namespace in braces. Empty means "iamhttp".
+	// Namespace separates the fleets of one database. Different databases separate fleets
+	// too, unless the client hides the number, as redis.NewFailoverClusterClient does. All
+	// keys and channels begin with the namespace in braces. Empty means "iamhttp".
 	Namespace string
 
 	// Local is this process's own gate. Set Local to change the gate's settings or to
@@ -77,13 +78,13 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// A Gate is a [gate.Gate] that makes this process a member of the fleet with its server
+// A Gate is a [gate.Gate] that makes this process a member of the fleet with its database
 // and namespace. Create one per process, with [New]. A Gate is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
-// the namespace and a version number). A hash hides a long random key, such as a token,
-// but not a key that can be guessed, such as a user name. Anyone who has access to the
-// server and guesses the key of a throttled account can confirm the guess.
+// the namespace, a version number and the database). A hash hides a long random key, such
+// as a token, but not a key that can be guessed, such as a user name. Anyone who has
+// access to the server and guesses the key of a throttled account can confirm the guess.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool
@@ -134,7 +135,7 @@ func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
 	g := &Gate{
 		local:      o.Local,
 		client:     client,
-		names:      newNames(cmp.Or(o.Namespace, "iamhttp"), seamNumber),
+		names:      newNames(cmp.Or(o.Namespace, "iamhttp"), seamNumber, databaseOf(client)),
 		id:         rand.Text(),
 		log:        o.Logger,
 		origin:     time.Now(),

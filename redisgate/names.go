@@ -4,6 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // names are the names of the fleet's keys and channels on the server.
@@ -16,10 +19,23 @@ type names struct {
 
 // newNames returns the names of a fleet. The names contain the seam number, so that
 // processes with different seam numbers, which do not understand each other, form
-// different fleets.
-func newNames(namespace, seamNumber string) names {
+// different fleets. The names also contain the number of a database other than 0, because
+// the databases of a server share its channels, though not its keys.
+func newNames(namespace, seamNumber string, database int) names {
 	p := "{" + namespace + "}:" + seamNumber // the braces keep all keys on one node of a cluster
+	if database != 0 {
+		p += fmt.Sprint(":db", database)
+	}
 	return names{prefix: p, members: p + ":members", accounts: p + ":accounts", all: p + ":all"}
+}
+
+// databaseOf returns the number of the client's database, or 0 if the client does not
+// reveal it. A cluster has only database 0.
+func databaseOf(client redis.UniversalClient) int {
+	if c, ok := client.(interface{ Options() *redis.Options }); ok { // a *redis.Client, or a struct that embeds one
+		return c.Options().DB
+	}
+	return 0
 }
 
 // inbox returns the channel that only the process with the given ID subscribes to.

@@ -161,7 +161,7 @@ func newGate(t testing.TB, addr string) (*Gate, *logbook) {
 	return newGateOf(t, redis.NewClient(&redis.Options{Addr: addr}))
 }
 
-func newGateOf(t testing.TB, client *redis.Client) (*Gate, *logbook) {
+func newGateOf(t testing.TB, client redis.UniversalClient) (*Gate, *logbook) {
 	book := new(logbook)
 	g := New(client, Options{Logger: slog.New(slog.NewTextHandler(book, nil))})
 	t.Cleanup(func() {

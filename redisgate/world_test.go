@@ -15,7 +15,7 @@ import (
 )
 
 // defaultNames returns the names that gates with default options use on the server.
-func defaultNames() names { return newNames("iamhttp", fleet1.Number) }
+func defaultNames() names { return newNames("iamhttp", fleet1.Number, 0) }
 
 // A world is a server and its fleets in virtual time. Time passes only while all
 // goroutines wait, so a test can assert exactly when something happens, even on a slow
