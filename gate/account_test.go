@@ -422,6 +422,37 @@ func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testin
 	assert.Equal(t, []int{1, 3, 5, 6}, told)
 }
 
+// The requests ahead would be sent so late that they are refused themselves.
+func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		p := closed()
+		p.gap = time.Millisecond
+		g.Join(&others{known: p})
+		wait := func(n int, timeout time.Duration) <-chan error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			context.AfterFunc(t.Context(), cancel)
+			refused := make(chan error, n)
+			for range n {
+				go func() {
+					_, err := g.Wait(ctx, plain)
+					refused <- err
+				}()
+			}
+			synctest.Wait()
+			return refused
+		}
+		hasty := wait(4000, 5*time.Second)
+		patient := wait(1, time.Minute)
+		assert.Empty(t, hasty)
+		p.gap = 100 * time.Millisecond // now 4000 turns take more than six minutes
+		wait(500, 5*time.Second)       // the gate checks all waiters when an eighth as many have arrived
+		assert.Len(t, hasty, 4000-50, "only 50 hasty requests can be sent before their deadline")
+		assert.Empty(t, patient, "a waiting request was refused because of requests ahead that will not be sent")
+		assert.Empty(t, wait(1, time.Minute), "a new request was refused because of requests ahead that will not be sent")
+	})
+}
+
 func TestWaitersWakeAtTheirTurnEvenIfThePauseChanges(t *testing.T) {
 	for name, tt := range map[string]struct{ before, after time.Duration }{
 		"pause becomes shorter": {time.Minute, time.Second},
