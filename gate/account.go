@@ -276,13 +276,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.turnAway(now)
 			return
 		}
-	case Unknown:
-		if !s.inner {
-			a.pacer.Unknown(now, s.Send)
-			a.gaveUp(now, s)
-		}
-		return
-	default:
+	case Accepted:
 		a.accepted.Add(1)
 		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
@@ -290,6 +284,12 @@ func (a *account) observe(t Ticket, o Outcome) {
 		}
 		if t > a.hold.ticket { // the service accepts requests although its stated window has not ended
 			a.hold.until = 0
+		}
+		return
+	default: // Unknown, or not defined
+		if !s.inner {
+			a.pacer.Unknown(now, s.Send)
+			a.gaveUp(now, s)
 		}
 		return
 	}

@@ -18,7 +18,8 @@ import (
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
-// that use the same accounts, and it forgets unused keys.
+// that use the same accounts, and it forgets unused keys. In tests with testing/synctest,
+// use an Adaptive in one bubble only, and not outside of it.
 //
 // As soon as the gate expects a response to miss the deadline of its request's context,
 // the request usually fails without being sent. While a RoundTripper below the Transport
@@ -64,7 +65,7 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	}
 	a := v.(*account)
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
-		a.land(o.Result != Unknown)
+		a.land(o.Result == Accepted)
 		return
 	}
 	a.observe(t, o)

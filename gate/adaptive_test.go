@@ -526,6 +526,42 @@ func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 	}
 }
 
+func TestUndefinedResultCountsAsUnknown(t *testing.T) {
+	const undefined = gate.Result(99)
+	t.Run("before any throttling", func(t *testing.T) {
+		g := &gate.Adaptive{StartWindow: 10}
+		for range 100 { // an accepted request would widen the window
+			for range 10 {
+				enter(t, g, 0)
+			}
+			for range 10 {
+				g.Observe(plain, 0, gate.Outcome{Result: undefined})
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		left := 0
+		for ; left < 100; left++ {
+			if _, err := g.Wait(ctx, plain); err != nil {
+				break
+			}
+		}
+		assert.Equal(t, 10, left, "the window should not have grown")
+	})
+	t.Run("before the stated end of a window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(gate.Adaptive)
+			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: gate.Throttled, Limit: gate.Limit{Reset: time.Minute}})
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // too early to wait for the stated end
+			defer cancel()
+			ticket, err := g.Wait(ctx, plain)
+			require.NoError(t, err)
+			g.Observe(plain, ticket, gate.Outcome{Result: undefined})
+			assert.Positive(t, stats(t, g).Pause, "an accepted request would disprove the stated end")
+		})
+	})
+}
+
 func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 	accounts := 1_000_000
 	if raceDetector || testing.Short() { // with the race detector, the test takes twenty times as long
