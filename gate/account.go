@@ -65,6 +65,7 @@ type account struct {
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	checked    time.Duration // end of the pause for which turnAway last checked all waiters
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
 	earlier    count         // a count from before latest; see discount
@@ -225,9 +226,6 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		}
 	}
 	a.lanes.push(w, p)
-	if a.hold.until > 0 {
-		a.hold.next = min(a.hold.next, a.heldUntil(w))
-	}
 	return w, nil
 }
 
@@ -322,10 +320,6 @@ func (a *account) observe(t Ticket, o Outcome) {
 		return
 	}
 	retryAfter := min(max(o.RetryAfter, 0), longestPause)
-	var paused time.Duration
-	if a.pacer != nil {
-		paused = a.pacer.Paused()
-	}
 	begins := a.pacer == nil
 	if begins {
 		h := a.history()
@@ -347,7 +341,8 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
 		}
 	}
-	if begins || a.pacer.Paused() > paused {
+	// Many 429s may arrive together, and each of them makes the pause a little longer.
+	if begins || a.pacer.Paused() > a.checked+time.Duration(a.waiting())*time.Microsecond {
 		a.turnAway(now)
 	}
 }
