@@ -254,6 +254,23 @@ func TestWaitersForTheStatedEndAreNotLookedAtWheneverARequestArrivesOrIsCanceled
 	}
 }
 
+func TestWaitersAreNotAllLookedAtWheneverTheMaxWaitOfOneOfThemEnds(t *testing.T) {
+	a, p := new(Adaptive).account("k"), &lookout{turnstile: closed()}
+	a.adopt(p)
+	a.hold.until = time.Hour
+	for i := range 1000 { // the first waiter is willing to wait longest
+		a.lanes.push(&waiter{limited: true, deadline: 2 * time.Hour, maxWait: time.Minute - time.Duration(i)*time.Microsecond}, Normal)
+	}
+	for left := time.Millisecond; left > -3*time.Millisecond; left -= time.Microsecond {
+		free, _ := a.free(time.Minute - left)
+		if w := free[Normal.lane()]; w != nil {
+			w.queue.remove(w)
+		}
+	}
+	assert.Zero(t, a.waiting(), "the MaxWait of all waiters has ended")
+	assert.Less(t, p.looks, 10_000)
+}
+
 func TestWaitersAreNotLookedAtForEach429ThatMakesThePauseALittleLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
