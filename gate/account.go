@@ -42,6 +42,7 @@ type account struct {
 	entering atomic.Int64 // number of requests counted in flying that are still waiting for the lock
 	flying   atomic.Int64 // number of requests in flight with ticket 0, plus those in entering
 	accepted atomic.Int64
+	failed   atomic.Int64               // number of requests with ticket 0 that were not sent, or whose outcome is Unknown
 	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
 	trip     atomic.Int64               // how long recent accepted requests took whose tickets were sampled, smoothed; 0: not known
 
@@ -65,8 +66,11 @@ type account struct {
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	checked    time.Duration // end of the pause for which turnAway last checked all waiters
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
+	earlier    count         // a count from before latest; see discount
+	latest     count         // of the latest arrival that found the window full
 	heard      time.Duration // time from which longAnswer is counted
 	wake       *time.Timer
 	wakeAt     time.Duration
@@ -82,6 +86,13 @@ type sent struct {
 	fleet1.Send
 	at    time.Duration
 	inner bool // whether it is an inner request in a fleet, whose leader does not know about it
+}
+
+// A count is the number of requests in flight at some time, and of those that had ended by
+// then.
+type count struct {
+	at            time.Duration
+	flying, ended int64
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
@@ -121,6 +132,8 @@ func (a *account) land(known bool) {
 		if n := a.accepted.Add(1); n%marksEvery == 0 {
 			a.note(n)
 		}
+	} else {
+		a.failed.Add(1)
 	}
 	n := a.landed()
 	if known && a.widen(n) || !known && a.window.Load() >= 0 {
@@ -231,20 +244,32 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	}
 	if a.waiting() == 0 {
 		a.heard = a.now()
-		switch {
-		case a.pacer != nil:
+		if a.pacer != nil {
 			a.pacer.Idle(a.now())
-		case a.trickles():
+		} else if a.discount(); 2*a.flying.Load() >= a.slow && a.trickles() {
 			a.flying.Add(1)
 			w.ready <- nil
 			return w, nil
 		}
 	}
 	a.lanes.push(w, p)
-	if a.hold.until > 0 {
-		a.hold.next = min(a.hold.next, a.heldUntil(w))
-	}
 	return w, nil
+}
+
+// discount widens a window that was found full, so that requests that have been in flight
+// for at least longAnswer do not use it up. At least as many are still in flight as were
+// then, less all those that have ended since.
+func (a *account) discount() {
+	now := count{at: a.now(), ended: a.accepted.Load() + a.failed.Load()}
+	now.flying = a.flying.Load() - a.entering.Load()
+	if now.at-a.latest.at >= longAnswer {
+		a.earlier = a.latest
+	}
+	if now.at-a.earlier.at >= longAnswer {
+		a.slow = max(a.slow, a.start+2*(a.earlier.flying-(now.ended-a.earlier.ended)))
+		a.earlier = a.latest
+	}
+	a.latest = now
 }
 
 // trickles reports whether a request may be sent although the window is full. If so, it
@@ -265,6 +290,7 @@ func (a *account) trickles() bool {
 // unsend takes back a ticket whose request will not be sent.
 func (a *account) unsend(t Ticket) {
 	if t == 0 {
+		a.failed.Add(1)
 		a.landed()
 		if a.pacer != nil {
 			a.pacer.Unsend(fleet1.Send{})
@@ -303,13 +329,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.turnAway(now)
 			return
 		}
-	case Unknown:
-		if !s.inner {
-			a.pacer.Unknown(now, s.Send)
-			a.gaveUp(now, s)
-		}
-		return
-	default:
+	case Accepted:
 		a.accepted.Add(1)
 		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
@@ -319,12 +339,14 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.hold.until = 0
 		}
 		return
+	default: // Unknown, or not defined
+		if !s.inner {
+			a.pacer.Unknown(now, s.Send)
+			a.gaveUp(now, s)
+		}
+		return
 	}
 	retryAfter := min(max(o.RetryAfter, 0), longestPause)
-	var paused time.Duration
-	if a.pacer != nil {
-		paused = a.pacer.Paused()
-	}
 	begins := a.pacer == nil
 	if begins {
 		h := a.history()
@@ -346,7 +368,8 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
 		}
 	}
-	if begins || a.pacer.Paused() > paused {
+	// Many 429s may arrive together, and each of them makes the pause a little longer.
+	if begins || a.pacer.Paused() > a.checked+time.Duration(a.waiting())*time.Microsecond {
 		a.turnAway(now)
 	}
 }
@@ -465,8 +488,8 @@ func (a *account) dispatchWindow(now time.Duration) {
 			return
 		}
 		// Slow responses must not stall other requests, so the window grows as if the
-		// responses had arrived.
-		a.slow += a.slow / 2
+		// responses had arrived. Requests that were spread over time may exceed it by far.
+		a.slow = max(a.slow+a.slow/2, 2*(a.flying.Load()-a.entering.Load())+a.start/2)
 		a.heard = now
 	}
 	if a.slow > 0 {

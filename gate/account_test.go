@@ -114,9 +114,9 @@ func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		assert.Equal(t, map[time.Duration]int{
-			0:                       5, // half of the window, because no request had arrived for a long time
-			3500 * time.Millisecond: 2, // in flight: 14, then 16; the window grows from 10.5 to 15.5
-			5500 * time.Millisecond: 7, // in flight: 16, then 23; the window grows to 23
+			0:                       5,  // half of the window, because no request had arrived for a long time
+			3500 * time.Millisecond: 5,  // in flight: 14, then 19; the window grows to 19, which is half of its start more than is in flight
+			5500 * time.Millisecond: 10, // in flight: 19, then 29; the window grows by half, to 28.5
 		}, left)
 	})
 }
@@ -140,13 +140,115 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		require.Error(t, <-early)
 		time.Sleep(time.Hour)
 		start = time.Now()
+		for range 10 + 5 {
+			leave(t, g, "k")
+		}
+		assert.Zero(t, time.Since(start), "the window should be free again, and half of it saved up")
+		leave(t, g, "k")
+		assert.Equal(t, longAnswer, time.Since(start), "only half of the window should have been saved up")
+		assert.EqualValues(t, 10+50+10+5+1, g.account("k").flying.Load())
+	})
+}
+
+func TestBurstIsNotHeldBackBecauseOfRequestsThatHaveBeenInFlightForLong(t *testing.T) {
+	const ms = time.Millisecond
+	for name, tt := range map[string]struct {
+		slow        int // number of requests that stay in flight
+		apart, then time.Duration
+		busy        bool // whether other requests are answered while the slow ones arrive
+	}{
+		"100 slow requests":                                      {100, 10 * ms, longAnswer, false},
+		"1000 slow requests":                                     {1000, 10 * ms, longAnswer, false},
+		"1000 slow requests while others are answered":           {1000, 10 * ms, longAnswer, true},
+		"a slow request each second, also just before the burst": {200, 1000 * ms, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				for range tt.slow {
+					time.Sleep(tt.apart)
+					leave(t, g, "k")
+					if tt.busy {
+						leave(t, g, "k")
+						g.Observe(plain, 0, accepted)
+					}
+				}
+				time.Sleep(tt.then)
+				start := time.Now()
+				for range defaultStartWindow {
+					leave(t, g, "k")
+				}
+				assert.Zero(t, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestRequestsInFlightForLongDoNotMakeRoomOnceTheyHaveEnded(t *testing.T) {
+	for _, result := range []Result{Accepted, Unknown, NotSent} {
+		t.Run(result.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &Adaptive{StartWindow: 100}
+				for range 100 {
+					leave(t, g, "k")
+				}
+				wait := func() {
+					ctx, cancel := context.WithCancel(t.Context())
+					require.Empty(t, queueUp(ctx, g))
+					cancel()
+					synctest.Wait()
+				}
+				a := g.account("k")
+				a.spare, a.spareAt = 0, time.Hour // no request may exceed the window
+				wait()
+				for range 100 {
+					g.Observe(plain, 0, Outcome{Result: result})
+				}
+				window := a.window.Load()
+				time.Sleep(time.Minute)
+				for range (window + 1) / 2 {
+					leave(t, g, "k")
+				}
+				wait()
+				assert.Equal(t, window, a.window.Load(), "the requests in flight are new")
+			})
+		})
+	}
+}
+
+func TestWaiterIsSentAfterTwoSecondsHoweverManyRequestsSpreadOverTimeAreInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Adaptive{StartWindow: 10}
+		for range 10 {
+			leave(t, g, "k")
+		}
+		for range 90 {
+			time.Sleep(20 * time.Millisecond)
+			leave(t, g, "k")
+		}
+		start := time.Now()
 		for range 5 {
 			leave(t, g, "k")
 		}
-		assert.Zero(t, time.Since(start), "half of the window should have been saved up")
-		leave(t, g, "k")
-		assert.Equal(t, 5*longAnswer, time.Since(start), "only half of the window is saved up: with 65 in flight, the window has to grow from 10 to 15, 22.5, 33.5, 50 and 75")
-		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
+		assert.Equal(t, longAnswer, time.Since(start))
+	})
+}
+
+// Otherwise, a service that does not respond to anybody would be flooded.
+func TestBurstIsHeldBackIfNothingIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 2000 {
+			go g.Wait(ctx, plain)
+		}
+		for _, want := range []int{64, 96, 144, 216, 324, 486} {
+			synctest.Wait()
+			s, _ := g.Stats("k")
+			assert.Equal(t, want, s.Flying)
+			time.Sleep(longAnswer)
+		}
+		cancel()
 	})
 }
 
@@ -420,6 +522,37 @@ func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testin
 	// The turns come at 0 s, 1 s and so on. A refused waiter passes its turn on to the
 	// next waiter.
 	assert.Equal(t, []int{1, 3, 5, 6}, told)
+}
+
+// The requests ahead would be sent so late that they are refused themselves.
+func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		p := closed()
+		p.gap = time.Millisecond
+		g.Join(&others{known: p})
+		wait := func(n int, timeout time.Duration) <-chan error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			context.AfterFunc(t.Context(), cancel)
+			refused := make(chan error, n)
+			for range n {
+				go func() {
+					_, err := g.Wait(ctx, plain)
+					refused <- err
+				}()
+			}
+			synctest.Wait()
+			return refused
+		}
+		hasty := wait(4000, 5*time.Second)
+		patient := wait(1, time.Minute)
+		assert.Empty(t, hasty)
+		p.gap = 100 * time.Millisecond // now 4000 turns take more than six minutes
+		wait(500, 5*time.Second)       // the gate checks all waiters when an eighth as many have arrived
+		assert.Len(t, hasty, 4000-50, "only 50 hasty requests can be sent before their deadline")
+		assert.Empty(t, patient, "a waiting request was refused because of requests ahead that will not be sent")
+		assert.Empty(t, wait(1, time.Minute), "a new request was refused because of requests ahead that will not be sent")
+	})
 }
 
 func TestWaitersWakeAtTheirTurnEvenIfThePauseChanges(t *testing.T) {

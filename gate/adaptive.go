@@ -18,7 +18,8 @@ import (
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
-// that use the same accounts, and it forgets unused keys.
+// that use the same accounts, and it forgets unused keys. In tests with testing/synctest,
+// use an Adaptive in one bubble only, and not outside of it.
 //
 // As soon as the gate expects a response to miss the deadline of its request's context,
 // the request usually fails without being sent. While a RoundTripper below the Transport
@@ -27,9 +28,10 @@ import (
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the first 429.
 	// Requests that are spread over time may exceed it, and so may those that a
-	// RoundTripper below the Transport sends, as described above. The window grows by up
-	// to half with each round trip, or after two seconds without a response, and never
-	// shrinks. Zero means 64; negative means unlimited.
+	// RoundTripper below the Transport sends, as described above. Requests that have been
+	// in flight for two seconds usually do not count when a new burst finds the window
+	// full. The window grows by up to half with each round trip, or after two seconds
+	// without a response, and never shrinks. Zero means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none
@@ -70,7 +72,7 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		t = 0
 	}
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
-		a.land(o.Result != Unknown)
+		a.land(o.Result == Accepted)
 		return
 	}
 	a.observe(t, o)

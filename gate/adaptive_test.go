@@ -271,60 +271,6 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// A request that is ahead does not count if it would be sent too late for its deadline.
-func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := new(gate.Adaptive)
-		send, done := limitedTo(10, g)
-		throttle(t, g, time.Second)
-		hasty, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		for range 5000 {
-			go func() { _ = send(hasty) }()
-		}
-		time.Sleep(4500 * time.Millisecond) // by now, most hasty requests have been refused, and the last few are waiting
-		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		assert.NoError(t, send(patient))
-		if err := send(hasty); err != nil { // the deadline may be near, or have passed
-			assert.ErrorContains(t, err, "deadline")
-		}
-		done()
-	})
-}
-
-// limitedTo simulates a service that accepts rate requests per second, and no bursts.
-// send sends one request to the service through g, and done waits until all calls to send
-// have returned.
-func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
-	var mu sync.Mutex
-	var next time.Time
-	var wg sync.WaitGroup
-	take := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		now := time.Now()
-		if now.Before(next) {
-			return false
-		}
-		next = now.Add(time.Duration(float64(time.Second) / rate))
-		return true
-	}
-	send = func(ctx context.Context) error {
-		wg.Add(1)
-		defer wg.Done()
-		ticket, err := g.Wait(ctx, plain)
-		if err != nil {
-			return err
-		}
-		ok := take()
-		time.Sleep(10 * time.Millisecond)
-		g.Observe(plain, ticket, outcome(ok, time.Second))
-		return nil
-	}
-	return send, wg.Wait
-}
-
 func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		maxWait, retryAfter time.Duration
@@ -578,6 +524,42 @@ func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestUndefinedResultCountsAsUnknown(t *testing.T) {
+	const undefined = gate.Result(99)
+	t.Run("before any throttling", func(t *testing.T) {
+		g := &gate.Adaptive{StartWindow: 10}
+		for range 100 { // an accepted request would widen the window
+			for range 10 {
+				enter(t, g, 0)
+			}
+			for range 10 {
+				g.Observe(plain, 0, gate.Outcome{Result: undefined})
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		left := 0
+		for ; left < 100; left++ {
+			if _, err := g.Wait(ctx, plain); err != nil {
+				break
+			}
+		}
+		assert.Equal(t, 10, left, "the window should not have grown")
+	})
+	t.Run("before the stated end of a window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(gate.Adaptive)
+			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: gate.Throttled, Limit: gate.Limit{Reset: time.Minute}})
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // too early to wait for the stated end
+			defer cancel()
+			ticket, err := g.Wait(ctx, plain)
+			require.NoError(t, err)
+			g.Observe(plain, ticket, gate.Outcome{Result: undefined})
+			assert.Positive(t, stats(t, g).Pause, "an accepted request would disprove the stated end")
+		})
+	})
 }
 
 func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {

@@ -103,7 +103,8 @@ func (l Limit) String() string {
 	return strings.Join(parts, " ")
 }
 
-// A Result states whether a request was within the limit. The zero value is Unknown.
+// A Result states whether a request was within the limit. The zero value is Unknown, and
+// an Adaptive treats undefined values as Unknown.
 type Result uint8
 
 // The results of a request.

@@ -20,6 +20,7 @@ type waiter struct {
 // A queue holds waiters in first-in, first-out order.
 type queue struct {
 	head, tail *waiter
+	look       *waiter // the first waiter that account.free has not passed over
 	n          int
 }
 
@@ -30,11 +31,20 @@ func (q *queue) push(w *waiter) {
 	} else {
 		q.tail.next = w
 	}
+	if q.look == nil {
+		q.look = w
+	}
 	q.tail = w
 	q.n++
 }
 
+// rewind forgets which waiters account.free has passed over.
+func (q *queue) rewind() { q.look = q.head }
+
 func (q *queue) remove(w *waiter) {
+	if q.look == w {
+		q.look = w.next
+	}
 	if w.prev == nil {
 		q.head = w.next
 	} else {

@@ -109,8 +109,8 @@ func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given)
 // turnAway refuses the waiters that should be refused according to late, and those whose
 // MaxWait is shorter than the pause.
 func (a *account) turnAway(now time.Duration) {
-	a.came = 0
-	pause := a.pacer.Paused() - now
+	a.came, a.checked = 0, a.pacer.Paused()
+	pause := a.checked - now
 	look := func(w *waiter, ahead int) {
 		if w.outlasted(pause) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})

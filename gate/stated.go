@@ -19,7 +19,8 @@ const longestReset = 15 * time.Minute
 // not learn when the stated window ends.
 type hold struct {
 	from, until time.Duration // from is when the pause began; until is 0 if there is no hold
-	next        time.Duration // time before which no waiter may be sent
+	next        time.Duration // when free has to look again at the waiters that it has passed over
+	again       time.Duration // lower bound of next
 	ticket      Ticket        // the last ticket that was issued before the pause
 }
 
@@ -46,7 +47,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 		if most := int64(jitter(d)); most > 0 {
 			d += time.Duration(a.rng.Int64N(most))
 		}
-		a.hold.until, a.hold.next = max(a.hold.until, now+d), 0
+		if until := now + d; until > a.hold.until {
+			a.hold.until, a.hold.next = until, a.hold.again
+		}
 	}
 }
 
@@ -68,29 +71,39 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 // free returns, for each lane, the first waiter that the hold does not keep back. If no
 // lane has such a waiter, at is the time at which a lane may have one.
 // Without a hold, found is empty and at is now.
+//
+// It does not look at all waiters each time, because there may be very many. It passes over
+// a waiter that is kept back until the hold ends for one of those waiters. As the hold may
+// end at a different time for each of them, it looks at all waiters at most once in as many
+// microseconds as there are waiters.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
-	switch {
-	case a.hold.until <= now:
+	if a.hold.until <= now {
 		return found, now
-	case now < a.hold.next: // rescanning all waiters whenever one arrives would take too long
-		return found, a.hold.next
 	}
-	at = a.hold.until
+	if now >= a.hold.next {
+		for i := range a.lanes {
+			a.lanes[i].retries.rewind()
+			a.lanes[i].firsts.rewind()
+		}
+		a.hold.next, a.hold.again = a.hold.until, now+time.Duration(a.waiting())*time.Microsecond
+	}
+	none := true
 	for i := range a.lanes {
 		for _, q := range []*queue{&a.lanes[i].retries, &a.lanes[i].firsts} {
-			for w := q.head; w != nil && found[i] == nil; w = w.next {
-				until := a.heldUntil(w)
-				at = min(at, until)
+			for ; q.look != nil && found[i] == nil; q.look = q.look.next {
+				until := a.heldUntil(q.look)
 				if until <= now {
-					found[i] = w
+					found[i], none = q.look, false
+					break
 				}
+				a.hold.next = min(a.hold.next, max(until, a.hold.again))
 			}
 		}
 	}
-	if at > now {
-		a.hold.next = at
+	if none {
+		return found, a.hold.next
 	}
-	return found, at
+	return found, now
 }
 
 // endHold ends a hold whose time is over. If nothing has been sent since the pause began,

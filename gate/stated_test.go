@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 // throttle returns a gate whose account was throttled with o after twenty accepted
@@ -203,4 +205,118 @@ func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEnd(t *testing.T) {
 	for lane, n := range turns {
 		assert.GreaterOrEqual(t, n, 99, "lane %d got too few turns", lane)
 	}
+}
+
+// A lookout is a Pacer that counts how often the gate looks at a waiter with a deadline. A
+// 429 only makes its pause longer, by Retry-After.
+type lookout struct {
+	*turnstile
+	looks int
+}
+
+func (l *lookout) Refused(_ time.Duration, _ fleet1.Send, retryAfter time.Duration) bool {
+	l.pause += retryAfter
+	return false
+}
+
+func (l *lookout) Trip() time.Duration {
+	l.looks++
+	return 0
+}
+
+func TestWaitersForTheStatedEndAreNotLookedAtWheneverARequestArrivesOrIsCanceled(t *testing.T) {
+	for name, impatient := range map[string]int{"no other waiters": 0, "some waiters cannot wait for it": 50} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				a, p := g.account("k"), &lookout{turnstile: closed()}
+				a.adopt(p)
+				a.hold.until = a.now() + time.Minute
+				for i := range 1000 + impatient {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					if i >= 1000 {
+						ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+					}
+					defer cancel()
+					go g.Wait(ctx, plain)
+				}
+				synctest.Wait()
+				before := p.looks
+				for range 100 {
+					ctx, cancel := context.WithCancel(t.Context())
+					queueUp(ctx, g)
+					cancel()
+					synctest.Wait()
+				}
+				assert.Less(t, p.looks-before, 100*10)
+			})
+		})
+	}
+}
+
+func TestWaitersAreNotAllLookedAtWheneverTheMaxWaitOfOneOfThemEnds(t *testing.T) {
+	a, p := new(Adaptive).account("k"), &lookout{turnstile: closed()}
+	a.adopt(p)
+	a.hold.until = time.Hour
+	for i := range 1000 { // the first waiter is willing to wait longest
+		a.lanes.push(&waiter{limited: true, deadline: 2 * time.Hour, maxWait: time.Minute - time.Duration(i)*time.Microsecond}, Normal)
+	}
+	for left := time.Millisecond; left > -3*time.Millisecond; left -= time.Microsecond {
+		free, _ := a.free(time.Minute - left)
+		if w := free[Normal.lane()]; w != nil {
+			w.queue.remove(w)
+		}
+	}
+	assert.Zero(t, a.waiting(), "the MaxWait of all waiters has ended")
+	assert.Less(t, p.looks, 10_000)
+}
+
+func TestWaitersAreNotLookedAtForEach429ThatMakesThePauseALittleLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		a, p := g.account("k"), &lookout{turnstile: closed()}
+		a.adopt(p)
+		p.pause = a.now() + time.Minute
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for range 1000 {
+			go g.Wait(ctx, plain)
+		}
+		synctest.Wait()
+		throttled := func(longer time.Duration) {
+			a.ticket++
+			a.tickets[a.ticket] = sent{}
+			g.Observe(plain, a.ticket, Outcome{Result: Throttled, RetryAfter: longer})
+			synctest.Wait()
+		}
+		throttled(time.Second)
+		before := p.looks
+		for range 100 {
+			throttled(9 * time.Microsecond)
+		}
+		assert.Equal(t, before, p.looks)
+		assert.Equal(t, 1000, a.waiting())
+		throttled(time.Hour)
+		assert.Zero(t, a.waiting(), "the waiters should be refused, because the pause lasts longer than they can wait")
+	})
+}
+
+func TestWaiterForTheStatedEndIsSentWhenItsMaxWaitEndsHoweverManyRequestsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: 10 * time.Minute}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for range 1000 {
+			go g.Wait(ctx, plain)
+		}
+		synctest.Wait()
+		for _, maxWait := range []time.Duration{time.Minute, 3 * time.Minute} {
+			for range 10 {
+				go g.Wait(ctx, Request{Key: "k", MaxWait: maxWait})
+			}
+		}
+		time.Sleep(10 * time.Second)
+		took := passes(t, g, 0, 0, 2*time.Minute, Outcome{Result: Unknown})
+		assert.InDelta(t, 120, took.Seconds(), 1)
+	})
 }

@@ -189,3 +189,50 @@ func TestNextArrivalIsNotRefusedBecauseOfWaitersThatHaveBecomeTooLate(t *testing
 		waiters.Wait()
 	})
 }
+
+// BenchmarkAdaptiveHeld measures an arrival and its cancellation while many requests wait
+// for the stated end of a window. Of these, 50 cannot wait for that end.
+func BenchmarkAdaptiveHeld(b *testing.B) {
+	for _, waiting := range []int{1000, 100_000} {
+		for _, limited := range []bool{false, true} {
+			b.Run(fmt.Sprintf("waiting: %d, deadline: %t", waiting, limited), func(b *testing.B) {
+				a := new(Adaptive).account(plain.Key)
+				a.mu.Lock()
+				a.adopt(closed())
+				a.hold.until = a.now() + time.Hour
+				a.mu.Unlock()
+				patient := b.Context()
+				if limited {
+					var cancel context.CancelFunc
+					patient, cancel = context.WithTimeout(b.Context(), 2*time.Hour)
+					defer cancel()
+				}
+				impatient, cancel := context.WithTimeout(b.Context(), 30*time.Minute)
+				defer cancel()
+				for range waiting {
+					if _, err := a.enqueue(patient, plain, false); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for range 50 {
+					if _, err := a.enqueue(impatient, plain, false); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					a.flying.Add(1)
+					a.entering.Add(1)
+					w, err := a.enqueue(patient, plain, false)
+					if err != nil {
+						b.Fatal(err)
+					}
+					a.mu.Lock()
+					w.queue.remove(w)
+					a.dispatch()
+					a.mu.Unlock()
+				}
+			})
+		}
+	}
+}
