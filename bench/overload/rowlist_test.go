@@ -35,7 +35,7 @@ var families = []family{
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
 		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
 	{"The account is almost quiet, and then 60 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
-		"are made.", quietRows()},
+		"are made. Or, without a limit, 300 stay open before 100 calls are made at once.", quietRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
@@ -382,7 +382,17 @@ func quietRows() []row {
 			}}},
 		})
 	}
-	return rows
+	return append(rows, row{
+		name: "watches/no-limit",
+		situation: sim.Situation{
+			RetryAfter: "1", Answers: "50ms", Way: 5 * time.Millisecond, Length: 2 * time.Minute,
+			Callers: []sim.Callers{
+				{Name: "watch", Once: 300, Apart: 20 * time.Millisecond, Answers: "1h"},
+				{Name: "burst", Once: 100, From: time.Minute, Timeout: 5 * time.Second},
+			},
+		},
+		goals: []aim{failed("burst"), quantileOf("burst", 0.99, 0.2)},
+	})
 }
 
 // Each of many clients receives too few responses to learn the limit. Without a gate, a
