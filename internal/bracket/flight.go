@@ -53,17 +53,22 @@ func (c *Controller) capAccepted(s Send) {
 		c.dropCap()
 		return
 	case s.flying > f.cap:
-		f.extra -= s.flying - f.cap
-		f.cap, f.strikes = s.flying, 0
-		if f.extra <= 0 { // the whole step was accepted
-			f.step = min(2*f.step, max(1, f.cap/2))
-			f.extra = f.step
-		}
+		f.raise(s.flying)
 	}
 	if f.pace == 0 {
 		f.pace = c.pace
 	}
 	c.pace = min(max(float64(f.cap)/max(c.trip, shortest), slowest), mostPace)
+}
+
+// raise raises the cap to n, because that many requests were accepted.
+func (f *flight) raise(n int) {
+	f.extra -= n - f.cap
+	f.cap, f.strikes = n, 0
+	if f.extra <= 0 { // the whole step was accepted
+		f.step = max(1, min(2*f.step, f.cap/2))
+		f.extra = f.step
+	}
 }
 
 // capRefused adjusts the cap after a refusal. It reports whether nothing else is to be
@@ -173,7 +178,7 @@ func (c *Controller) setCap(now time.Duration, n int) {
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	quick := c.quick()
-	if !f.sure && f.flying > f.cap {
+	if f.flying > f.cap && !f.sure {
 		if at := later(c.last, c.refusedBy()); at > now {
 			return at
 		}
@@ -182,6 +187,13 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 			c.start(now) // so many requests have no response that the epoch says little about the pace
 		}
 		return now
+	}
+	if f.flying > f.cap && f.extra <= 1 {
+		// Wait longer than above, because this may be an outage.
+		if at := later(c.last, c.lost()); at > now {
+			return at
+		}
+		f.cap, f.extra, f.strikes = f.flying, 1, 0
 	}
 	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
 		// An extra request that is sent right after those that fill the cap may overtake

@@ -40,7 +40,29 @@ func Draw(seed uint64) Situation {
 	if s.InFlight == 0 && d.chance(0.3) { // a gateway refuses requests sooner than the service behind it responds
 		s.Way = 5 * time.Millisecond
 	}
+	d.stillness(&s)
 	return s
+}
+
+// stillness draws a quiet time between a few calls and all others, and requests that stay
+// open, such as watches.
+func (d draw) stillness(s *Situation) {
+	method := s.Callers[0].Method
+	if d.chance(0.1) {
+		quiet := d.span(5*time.Second, time.Minute)
+		for i := range s.Callers {
+			s.Callers[i].From += quiet
+		}
+		s.Callers = append(s.Callers, Callers{Method: method, Once: 1 + d.IntN(30)})
+		s.Length += quiet
+	}
+	if s.InFlight == 0 && d.chance(0.1) {
+		s.Way = 5 * time.Millisecond // otherwise, a refusal would take as long as a watch
+		s.Callers = append(s.Callers, Callers{
+			Method: method, Once: int(d.between(3, 300)), Apart: d.span(time.Millisecond, time.Second),
+			Answers: oneOf[Answers](d, "20s", "1m0s", "1h0m0s"),
+		})
+	}
 }
 
 // accepted is the largest number of calls that the drawn rate of a situation allows during
@@ -201,13 +223,14 @@ func (s Situation) String() string {
 		fmt.Fprintf(&b, ", refusals %v", 2*s.Way)
 	}
 	fmt.Fprintf(&b, ", %v", s.Length.Round(time.Second))
-	for i, c := range s.Callers {
-		if i == 0 || c.Process == 0 {
+	last := 0
+	for _, c := range s.Callers {
+		if last = max(last, c.Process); c.Process == 0 {
 			fmt.Fprintf(&b, "; %v", c)
 		}
 	}
-	if n := s.Callers[len(s.Callers)-1].Process; n > 0 {
-		fmt.Fprintf(&b, " in %d processes", n+1)
+	if last > 0 {
+		fmt.Fprintf(&b, " in %d processes", last+1)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "; %v", f)
@@ -236,6 +259,9 @@ func (c Callers) String() string {
 	switch {
 	case c.Once > 0:
 		fmt.Fprintf(&b, " %d at once", c.Once)
+		if c.Apart > 1 {
+			fmt.Fprintf(&b, ", %v apart", c.Apart)
+		}
 	case c.Workers > 0:
 		fmt.Fprintf(&b, " %d workers", c.Workers)
 	default:
@@ -252,6 +278,9 @@ func (c Callers) String() string {
 	}
 	if c.Canceled > 0 {
 		fmt.Fprintf(&b, " %.0f%% canceled", 100*c.Canceled)
+	}
+	if c.Answers != "" {
+		fmt.Fprintf(&b, ", answers %v", c.Answers)
 	}
 	return b.String()
 }
