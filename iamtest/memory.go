@@ -44,7 +44,7 @@ var errCanceled = errors.New("net/http: request canceled")
 //     neither does its response.
 //   - The handler can use Flush, but not Hijack or the other functions of an
 //     http.ResponseController. A panic other than http.ErrAbortHandler is not recovered.
-//   - A 101 does not switch protocols.
+//   - A 101, or a success of a CONNECT, does not switch protocols.
 //   - An invalid response header does not fail: for example, one with a control character, or
 //     with a Content-Length or Transfer-Encoding that http.Transport rejects.
 //   - An httptrace.ClientTrace is not called.

@@ -203,7 +203,6 @@ func TestRequestsInMemoryAreTheSameAsOverASocket(t *testing.T) {
 		"Pragma: no-cache":               {field("Pragma", "no-cache")},
 		"Upgrade":                        {field("Connection", "Upgrade"), field("Upgrade", "x")},
 		"Expect":                         {post, text("abc"), length(3), field("Expect", "100-continue")},
-		"CONNECT":                        {method("CONNECT")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, outcome(t, false, c), outcome(t, true, c))
