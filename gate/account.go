@@ -120,7 +120,7 @@ func (a *account) sample() Ticket {
 func (a *account) timed(t Ticket) {
 	took, trip := int64(a.now())-int64(t&^sampled), a.trip.Load()
 	if trip > 0 {
-		took = trip + (min(took, 2*trip)-trip)/4
+		took = trip + (min(took, 2*trip+int64(time.Millisecond))-trip)/4
 	}
 	a.trip.Store(max(took, 1))
 }

@@ -627,9 +627,9 @@ func TestSomeRequestsAreTimedBeforeTheFirst429(t *testing.T) {
 		}
 		assert.Equal(t, 50*time.Millisecond, trip())
 		call(40*time.Second, accepted)
-		assert.Equal(t, 62500*time.Microsecond, trip(), "a long poll should change little")
+		assert.Equal(t, 62750*time.Microsecond, trip(), "a long poll should change little")
 		call(time.Second, accepted)
-		assert.Equal(t, 62500*time.Microsecond, trip(), "only every 16th request should be timed")
+		assert.Equal(t, 62750*time.Microsecond, trip(), "only every 16th request should be timed")
 	})
 }
 

@@ -626,3 +626,58 @@ func TestAccountsCanBeForgottenAndUsedConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A service that does not respond must not get more and more requests.
+func TestPaceIsNotRaisedWhileNoRequestIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit, up = 20.0, time.Minute // the service is up for a minute
+		g, start := new(gate.Adaptive), time.Now()
+		r := gate.Request{Key: "k"}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var mu sync.Mutex
+		tokens, last := limit, start
+		sent := map[time.Duration]int{} // by minute
+		accepts := func(now time.Time) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			sent[now.Sub(start)/time.Minute]++
+			tokens, last = min(limit, tokens+limit*now.Sub(last).Seconds()), now
+			if tokens < 1 {
+				return false
+			}
+			tokens--
+			return true
+		}
+		for range 3000 {
+			go func() {
+				for {
+					ticket, err := g.Wait(ctx, r)
+					if err != nil {
+						return
+					}
+					o := gate.Outcome{}
+					now := time.Now()
+					time.Sleep(50 * time.Millisecond)
+					switch {
+					case now.Sub(start) > up:
+						time.Sleep(30 * time.Second)
+					case accepts(now):
+						o.Result = gate.Accepted
+					default:
+						o = gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second}
+					}
+					g.Observe(r, ticket, o)
+				}
+			}()
+		}
+		time.Sleep(up + 2*time.Minute)
+		s, ok := g.Stats("k")
+		require.True(t, ok)
+		assert.Less(t, s.Pace, 2*limit)
+		assert.Less(t, s.Flying, int(2*limit*30), "in half a minute, no more requests should be sent than at twice the limit")
+		assert.Greater(t, sent[0], 1000, "before, the gate should have used most of the limit")
+		cancel()
+		time.Sleep(time.Minute)
+	})
+}

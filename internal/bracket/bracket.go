@@ -564,10 +564,10 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 // raise increases the pace if that is likely to pay off.
 func (c *Controller) raise(now time.Duration, backlog float64) {
 	held, unit := seconds(now-c.latest.at), c.unit()
-	if !c.heard && !c.quick() || c.pace >= mostPace || held < c.step() || !c.tested() {
+	if !c.heard || c.pace >= mostPace || held < c.step() || !c.tested() {
 		return
 	}
-	if c.unknown > 0 && c.heardAt < c.latest.at || c.quick() && !c.responding(now) { // failures alone do not prove a pace
+	if c.unknown > 0 && c.heardAt < c.latest.at || !c.responding(now) { // failures and silence do not prove a pace
 		return
 	}
 	switch {

@@ -454,7 +454,6 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		"the upper bound is a guess: raised by a quarter":                                                               {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
 		"only unknown outcomes at this pace: not raised":                                                                {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
 		"not raised before the first response":                                                                          {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"raised before the first response if refusals are quick, because all requests may stay open":                    {func(c *Controller) { c.busy, c.heard, c.notice = 99, false, 0.2 }, 12, 0},
 		"not raised above the highest pace":                                                                             {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
 		"closed bracket: held for ten units":                                                                            {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
 		"closed bracket: probed after ten units":                                                                        {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},

@@ -188,13 +188,6 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		}
 		return now
 	}
-	if f.flying > f.cap && f.extra <= 1 {
-		// Wait longer than above, because this may be an outage.
-		if at := later(c.last, c.lost()); at > now {
-			return at
-		}
-		f.cap, f.extra, f.strikes = f.flying, 1, 0
-	}
 	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
 		// An extra request that is sent right after those that fill the cap may overtake
 		// one of them, which would then be refused although the cap is right.

@@ -120,17 +120,6 @@ func TestCapWithoutResponsesIsDroppedIfARequestBeyondItIsNotRefused(t *testing.T
 	assert.Equal(t, []any{uint32(8), 93 * sec, 0}, []any{c.epoch, c.begin, c.sent}, "the requests without a response should not count in the next judgement")
 }
 
-func TestCapThatIsSureGrowsByOneIfARequestBeyondItIsNotRefusedWithinFourRoundTrips(t *testing.T) {
-	c := capped(true, 21)
-	c.trip, c.last, c.flight.strikes = 0.5, 90*sec, 1
-	assert.Equal(t, 92*sec, c.Next(91*sec, 100), "the latest request may still be refused, or the service may be out of order")
-	assert.Equal(t, 20, c.flight.cap)
-	assert.Equal(t, 92*sec, c.Next(92*sec, 100))
-	assert.Equal(t, []int{21, 1, 0}, []int{c.flight.cap, c.flight.extra, c.flight.strikes})
-	c.Sent(92*sec, 100)
-	assert.Equal(t, 94*sec, c.Next(92*sec, 100), "only one request should be sent in that time")
-}
-
 func TestRequestSentBeforeACapWasLoweredDoesNotRaiseIt(t *testing.T) {
 	c := capped(true, 20)
 	before := with(20)
