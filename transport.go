@@ -146,10 +146,10 @@ func (t *Transport) CloseIdleConnections() {
 	switch {
 	case atomic.CompareAndSwapInt32(&t.closing, 0, 1):
 		defer atomic.StoreInt32(&t.closing, 0)
-	case chain.IsPlain(http.DefaultTransport):
-		return // another goroutine is making the same call
-	default:
+	case chain.Depth(0) > 1:
 		base = chain.Original // http.DefaultTransport has passed the call back to t
+	default:
+		return // another goroutine is making the same call
 	}
 	if c, ok := base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -176,7 +176,7 @@ func (t *Transport) base() http.RoundTripper {
 // the default transport. If a RoundTripper does not reveal what it wraps, leadsTo may return
 // false although the request would come back.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	return chain.Has(rt, func(w *Transport) bool { return w == t || t.Base == nil && w.Base == nil }) || !chain.IsPlain(rt) && chain.Within(rt, t)
+	return chain.Has(rt, func(w *Transport) bool { return w == t || t.Base == nil && w.Base == nil })
 }
 
 // within reports whether req is one of t's own attempts, which the default transport has
@@ -222,17 +222,18 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 // the default transport is not an *http.Transport.
 const maxDepth = 10
 
-// viaBase sends an attempt for a Transport whose Base, or the default transport, might pass
-// the attempt back. A Base that uses http.DefaultTransport, as an oauth2.Transport without a
-// Base does, passes the attempt back if t is the default transport. If the context with the
-// mark has been replaced, too, only the depth of the stack shows this.
+// viaBase sends an attempt for a Transport whose Base might pass the attempt back: a Base
+// that uses http.DefaultTransport, as an oauth2.Transport without a Base does, if t is a part
+// of the default transport. If the context with the mark has been replaced, or the default
+// transport does not reveal t, only the depth of the stack shows this.
 func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
+	leads := leadsTo(http.DefaultTransport, t)
+	_, revealed := chain.Find[*http.Transport](http.DefaultTransport)
 	switch {
-	case chain.Depth(0) > maxDepth:
+	case (leads || !revealed) && chain.Depth(0) > maxDepth:
 		return chain.Original.RoundTrip(req)
-	case leadsTo(http.DefaultTransport, t):
+	case leads:
 		return t.Base.RoundTrip(chain.Mark(req, t))
-	default:
-		return t.Base.RoundTrip(req)
 	}
+	return t.Base.RoundTrip(req)
 }

@@ -62,7 +62,7 @@ func bodyOf(req *http.Request) (d digest) {
 		return d
 	}
 	body, err := req.GetBody()
-	if err != nil {
+	if err != nil || body == nil {
 		return d
 	}
 	defer body.Close()

@@ -34,7 +34,7 @@ var families = []family{
 		"seeds.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
 		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
-	{"The account is almost quiet, and then 60 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
+	{"The account is almost quiet, and then 60 or 200 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
 		"are made. Or, without a limit, 300 stay open before 100 calls are made at once.", quietRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
@@ -366,6 +366,30 @@ func quietRows() []row {
 		{name: "quiet/one-burst", seeds: 8, situation: once, goals: goals},
 		{name: "quiet/bursts", seeds: 8, situation: rounds, goals: goals},
 	}
+	const minute = time.Minute
+	late := burst(25 * minute)
+	late.Once = 200
+	rows = append(rows, row{
+		name: "quiet/after-two-strays", seeds: 8,
+		situation: sim.Situation{
+			RetryAfter: "1", Answers: "50ms", Length: 27 * minute,
+			Callers: []sim.Callers{{Rate: 0.1}, late},
+			Faults: []sim.Fault{
+				{From: 2 * minute, Until: 25 * minute, Share: 1, Count: 1, Status: 429, RetryAfter: "1"},
+				{From: 4 * minute, Until: 25 * minute, Share: 1, Count: 1, Status: 429, RetryAfter: "1"},
+			},
+		},
+		goals: []aim{failed("burst"), quantileOf("burst", 0.99, 15)},
+	})
+	window := sim.Situation{
+		Limits:     []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 150, Window: minute}}},
+		RetryAfter: sim.Seconds, Answers: "50ms", Length: 27 * minute,
+		Callers: []sim.Callers{{Once: 150, From: 5 * time.Second}, {Once: 150, From: 15*minute + 5*time.Second}, burst(25 * minute)},
+	}
+	for at := 35 * time.Second; at < 25*minute; at += 5 * minute {
+		window.Callers = append(window.Callers, sim.Callers{Once: 20, From: at})
+	}
+	rows = append(rows, row{name: "quiet/window", seeds: 8, situation: window, goals: []aim{failed("burst"), quantileOf("burst", 0.99, 10)}})
 	for _, apart := range []time.Duration{2 * time.Millisecond, 37 * time.Millisecond} {
 		rows = append(rows, row{
 			name: fmt.Sprintf("watches/%v-apart", apart), seeds: 8,

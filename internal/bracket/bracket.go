@@ -147,12 +147,15 @@ type tally struct {
 	room     int     // how many requests of a burst may be in flight
 	inner    bool    // whether there were inner requests, so that some requests in flight may not be on their way to the service
 	accepted int
-	unknown  int      // number of requests whose outcome says nothing about the limit
-	gap      float64  // the longest time between two requests, in seconds
-	busy     float64  // seconds during which requests waited only because of the pace
-	raises   int      // number of times that the pace changed
-	paces    []moment // when each pace began
-	latest   moment   // when the latest pace began to have an effect, which is after the burst
+	unknown  int           // number of requests whose outcome says nothing about the limit
+	gap      float64       // the longest time between two requests, in seconds
+	idle     float64       // seconds during which the pace allowed requests, but none was waiting
+	idleTo   time.Duration // time up to which idle has been counted
+	used     int           // number of requests that have used the burst or saved-up turns, since the burst last grew
+	busy     float64       // seconds during which requests waited only because of the pace
+	raises   int           // number of times that the pace changed
+	paces    []moment      // when each pace began
+	latest   moment        // when the latest pace began to have an effect, which is after the burst
 
 	// late and lateRefused are the numbers of requests that were in flight at the refusal
 	// and were then accepted or refused. After the first epoch, late counts only requests
@@ -389,6 +392,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	gap := 1 / c.pace
 	if s.credit {
 		c.credit--
+		c.used++
 		c.next = later(now, duration(gap))
 		c.latest = moment{now, c.sent}
 		return s
@@ -409,12 +413,18 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 
 // Idle reports that no request has been waiting, so the turns that have come due are
 // unused. Unused turns are saved up, but never more than the burst that the limit
-// accepts.
+// accepts. If a whole burst was accepted, and has been saved up again, the next may be twice
+// as large: a burst may have shrunk because others used the limit for a while.
 func (c *Controller) Idle(now time.Duration) {
 	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
 	}
+	c.idle += seconds(now - max(c.next, c.idleTo))
+	c.idleTo = now
 	n := math.Floor(seconds(now-c.next) * c.pace)
+	if whole := math.Floor(c.burst); c.burst < c.burst0 && float64(c.used) >= whole && n >= whole-c.credit {
+		c.burst, c.used = min(2*c.burst, c.burst0), 0
+	}
 	if most := math.Floor(c.burst) - c.credit; n >= most {
 		c.credit += max(most, 0)
 		c.next = now

@@ -193,7 +193,7 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog float64) {
 	c.guessed = false
 	e := epoch{float64(passed), seconds(c.last - c.begin), c.silence, c.refused.pace, false}
-	e.steady = c.raises == 0 && c.unknown == 0 && 2*c.flying <= c.sent && c.gap <= (c.burst0+2)/e.used()
+	e.steady = c.raises == 0 && c.unknown == 0 && 2*c.flying <= c.sent && c.gap <= (c.burst0+2)/e.used() && !c.mostlyIdle(e)
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
@@ -270,8 +270,19 @@ func (c *Controller) wasFine(pace float64) bool {
 	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
 
+// mostlyIdle reports whether, for more than half of an epoch, the pace allowed more requests
+// than callers made. The rate of such an epoch is the callers' rate, not the limit.
+func (c *Controller) mostlyIdle(e epoch) bool { return 2*c.idle > e.took+e.silence }
+
 // judgePace sets the bracket anew and chooses the pace.
 func (c *Controller) judgePace(e epoch, proven, backlog float64) {
+	if c.mostlyIdle(e) { // halve the pace at most, because little is known
+		c.base = 0
+		c.lo = max(proven, min(c.lo, c.refused.pace))
+		c.pace = max((1-c.Margin)*c.lo, c.refused.pace/2)
+		c.hi = max(c.hi, 1.1*c.pace)
+		return
+	}
 	lo, hi := c.bounds(e, proven)
 	if c.base > 0 {
 		over := float64(c.refused.seq-c.from.seq) - c.base*seconds(c.refused.at-c.from.at)

@@ -250,6 +250,63 @@ func TestWhenTheRateOfAnEpochIsABoundOfTheLimit(t *testing.T) {
 	}
 }
 
+// The rate of such an epoch is the callers' rate, not the limit.
+func TestRefusalAfterMostlyIdleTimeHalvesThePaceAtMost(t *testing.T) {
+	for name, tt := range map[string]struct{ lo, idle, want float64 }{
+		"more than half of the time was idle":           {8, 51, 0.9 * 8},
+		"the pace was far above the proven one":         {1, 51, 10. / 2},
+		"half of the time was idle: judged by its rate": {1, 50, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.begin, c.last, c.sent, c.accepted, c.lo, c.silence, c.idle = 1*sec, 100*sec, 20, 20, tt.lo, 1, tt.idle
+			s := with(3)
+			s.at, s.seq = 100*sec, 20
+			c.close(100*sec, s, sec)
+			c.judge(101*sec, 0)
+			if tt.idle > 50 {
+				assert.InDelta(t, tt.want, c.pace, 1e-9)
+				assert.InDelta(t, 16, c.hi, 1e-9, "the upper bound should stay")
+			} else {
+				assert.Less(t, c.pace, 1.0, "the pace should follow the rate of the epoch")
+			}
+		})
+	}
+}
+
+func TestTimeInWhichNoRequestWaitsIsCounted(t *testing.T) {
+	c := paced()
+	c.burst, c.burst0 = 1, 1
+	c.next = 10 * sec
+	c.Idle(12 * sec)
+	assert.Equal(t, 2.0, c.idle)
+	c.Idle(15 * sec)
+	assert.Equal(t, 5.0, c.idle)
+	c.start(16 * sec)
+	assert.Zero(t, c.idle)
+}
+
+func TestBurstGrowsAgainIfAllOfItWasAcceptedAndSavedUpAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		used int
+		idle time.Duration
+		want float64
+	}{
+		"all was used, and saved up again":     {4, 400 * ms, 8},
+		"not all was used":                     {3, 400 * ms, 4},
+		"all was used, but not saved up again": {4, 399 * ms, 4},
+	} {
+		c := paced()
+		c.burst, c.burst0, c.used, c.next = 4, 9, tt.used, 10*sec
+		c.Idle(10*sec + tt.idle)
+		assert.Equal(t, tt.want, c.burst, name)
+	}
+	c := paced()
+	c.burst, c.burst0, c.used = 4, 5, 4
+	c.Idle(10 * sec)
+	assert.Equal(t, 5.0, c.burst, "it should not exceed what the limit can save up")
+}
+
 func TestLongestGapBetweenTwoRequestsIsCountedPerEpoch(t *testing.T) {
 	c := paced()
 	c.begin, c.last = 90*sec, 80*sec

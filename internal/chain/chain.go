@@ -5,9 +5,7 @@ import (
 	"cmp"
 	"iter"
 	"net/http"
-	"reflect"
 	"runtime"
-	"strings"
 )
 
 // Of returns an iterator over rt and the RoundTrippers below it, as far as they reveal
@@ -63,30 +61,8 @@ func Depth(skip int) (n int) {
 	return n
 }
 
-// Within reports whether the goroutine is in a call of outer's method RoundTrip, and outer
-// holds inner in a field, or in a field of a RoundTripper that it holds. It recognizes
-// RoundTrippers that do not reveal what they wrap. Only during the call does Within look at
-// fields, because then outer has read them, too. Within is as slow as Depth.
-func Within(outer, inner http.RoundTripper) bool {
-	if outer == nil {
-		return false
-	}
-	method, _ := reflect.TypeOf(outer).MethodByName("RoundTrip")
-	running := receiver.Replace(runtime.FuncForPC(method.Func.Pointer()).Name())
-	for name := range callers(1) {
-		if receiver.Replace(name) == running {
-			return holds(reflect.ValueOf(outer), reflect.ValueOf(inner), 10)
-		}
-	}
-	return false
-}
-
-// receiver removes the difference between the names of a method that has a value receiver
-// and of its equivalent for a pointer, which calls it.
-var receiver = strings.NewReplacer("(*", "", ")", "")
-
 // callers returns an iterator over the names of the functions on the stack, from the
-// innermost. A skip of 0 starts with the caller of the function that calls callers.
+// innermost. A skip of 0 starts with the function that calls callers.
 func callers(skip int) iter.Seq[string] {
 	var counters [256]uintptr
 	frames := runtime.CallersFrames(counters[:runtime.Callers(skip+2, counters[:])])
@@ -98,26 +74,4 @@ func callers(skip int) iter.Seq[string] {
 			}
 		}
 	}
-}
-
-var roundTripper = reflect.TypeFor[http.RoundTripper]()
-
-// holds reports whether v is the pointer to inner, or leads to it through no more than depth
-// fields that are RoundTrippers.
-func holds(v, inner reflect.Value, depth int) bool {
-	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
-		if v.Type() == inner.Type() && v.Pointer() == inner.Pointer() {
-			return true
-		}
-		v = v.Elem()
-	}
-	if v.Kind() != reflect.Struct || depth == 0 {
-		return false
-	}
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Type().Implements(roundTripper) && holds(f, inner, depth-1) {
-			return true
-		}
-	}
-	return false
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -216,19 +215,38 @@ func ClassOfEnded(ctx context.Context, err error) string {
 	return "canceled"
 }
 
-// HasNil reports whether err is or wraps a nil pointer. A method of a nil pointer, such as
-// Error or Unwrap, may panic.
-func HasNil(err error) bool {
-	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+// HasNil reports whether err is a nil pointer, or wraps one whose methods panic.
+func HasNil(err error) (has bool) {
+	if isNil(err) {
 		return true
+	}
+	defer func() {
+		if recover() != nil {
+			has = true
+		}
+	}()
+	callNil(err)
+	return false
+}
+
+func isNil(err error) bool {
+	v := reflect.ValueOf(err)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// callNil calls the methods of the nil pointers that err wraps.
+func callNil(err error) {
+	if isNil(err) {
+		_ = err.Error()
 	}
 	switch w := err.(type) {
 	case interface{ Unwrap() error }:
-		return HasNil(w.Unwrap())
+		callNil(w.Unwrap())
 	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(w.Unwrap(), HasNil)
+		for _, e := range w.Unwrap() {
+			callNil(e)
+		}
 	}
-	return false
 }
 
 // Innermost returns the last error in err's chain, because its type reveals the most. If

@@ -164,6 +164,11 @@ func TestInnermostIsTheFirstErrorThatWrapsNothing(t *testing.T) {
 	assert.Equal(t, reflect.TypeFor[syscall.Errno](), reflect.TypeOf(neterr.Innermost(op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)))))
 }
 
+// harmless is an error that can be a nil pointer.
+type harmless struct{}
+
+func (*harmless) Error() string { return "harmless" }
+
 func TestNilPointersInErrorsAreFound(t *testing.T) {
 	var missing *url.Error
 	for name, tt := range map[string]struct {
@@ -178,6 +183,7 @@ func TestNilPointersInErrorsAreFound(t *testing.T) {
 		"a nil pointer":               {missing, true},
 		"a wrapped nil pointer":       {&url.Error{Err: missing}, true},
 		"a joined nil pointer":        {errors.Join(io.EOF, fmt.Errorf("x: %w", missing)), true},
+		"a harmless nil pointer":      {&url.Error{Err: (*harmless)(nil)}, false},
 	} {
 		assert.Equal(t, tt.want, neterr.HasNil(tt.err), name)
 	}

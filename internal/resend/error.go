@@ -23,17 +23,19 @@ func (e *Error) Timeout() bool {
 }
 
 // Attempts returns how many attempts of a request led to err, and err itself or, if err is
-// an Error, the error in it. The number is 1 if err neither is nor wraps an Error, or if the
-// Error belongs to another request, such as a request for a token.
+// an Error, the error in it. The number is 1 if err neither is nor wraps an Error, or if it
+// wraps one that belongs to another request, as http.Client wraps the error of a request for
+// a token. An Error that is not wrapped counts even if the URL differs, because a
+// RoundTripper in between may change the URL.
 func Attempts(err error, method, url string) (int, error) {
 	var e *Error
 	if !errors.As(err, &e) {
 		return 1, err
 	}
-	if err == error(e) {
-		err = e.Err
-	}
-	if e.Method != method || e.URL != url {
+	switch {
+	case err == error(e):
+		return e.Attempts, e.Err
+	case e.Method != method || e.URL != url:
 		return 1, err
 	}
 	return e.Attempts, err

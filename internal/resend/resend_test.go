@@ -29,8 +29,8 @@ func TestTheAttemptsThatLedToAnErrorAreCounted(t *testing.T) {
 		"an Error":                          {err, "GET", url, 3, os.ErrDeadlineExceeded},
 		"an error from between":             {wrapped, "GET", url, 3, wrapped},
 		"an error without a count":          {os.ErrClosed, "GET", url, 1, os.ErrClosed},
-		"an Error of another URL":           {err, "GET", url + "/2", 1, os.ErrDeadlineExceeded},
-		"an Error of another method":        {err, "PUT", url, 1, os.ErrDeadlineExceeded},
+		"an Error of a changed URL":         {err, "GET", url + "/2", 3, os.ErrDeadlineExceeded},
+		"a wrapped Error of another URL":    {wrapped, "GET", url + "/2", 1, wrapped},
 		"a wrapped Error of another method": {wrapped, "PUT", url, 1, wrapped},
 	} {
 		n, inner := resend.Attempts(tt.err, tt.method, tt.url)
