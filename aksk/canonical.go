@@ -141,10 +141,11 @@ func (a authorization) values(to []string, req *http.Request, name string) []str
 	switch {
 	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
 		to = append(to, strconv.FormatInt(req.ContentLength, 10))
-	case len(to) == 1 && name == "user-agent" && to[0] == "":
-		to = to[:0] // net/http does not send an empty User-Agent
-	case len(to) > 1 && a.form == scoped:
+	case len(to) > 1 && (a.form == scoped || name == "user-agent"): // net/http sends only the first User-Agent
 		to = to[:1]
+	}
+	if name == "user-agent" && len(to) == 1 && to[0] == "" {
+		to = to[:0] // net/http does not send an empty User-Agent
 	}
 	return to
 }

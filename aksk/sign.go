@@ -28,8 +28,10 @@ import (
 // A request that is already signed is signed again in the same form and, apart from
 // X-Security-Token, over the same headers. An unsigned request is signed in the form that
 // huaweicloud-sdk-go-v3 uses for Huawei Cloud, over Host and all headers except
-// Content-Type, headers with an underscore in their names, hop-by-hop headers, and other
-// headers that net/http may change. If you then change the request, sign it again.
+// Content-Type, headers with an underscore in their names, hop-by-hop headers, Cookie, and
+// other headers that net/http may change. Of several User-Agent values, only the first is
+// signed, because net/http sends only that one. If you then change the request, sign it
+// again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
@@ -123,7 +125,7 @@ func unsigned(name string) bool {
 		return true
 	}
 	switch name {
-	case "authorization", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
+	case "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive", "proxy-authorization",
 		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade":
 		return true
 	}

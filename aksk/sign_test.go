@@ -83,8 +83,15 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 		"a header name that is not canonical":     func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
 		"a header with an underscore":             func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
 		"an empty User-Agent":                     func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
-		"a body":                                  func(r *http.Request) { withBody(r, `{"user":{}}`) },
-		"an empty body":                           func(r *http.Request) { withBody(r, "") },
+		"two User-Agents":                         func(r *http.Request) { r.Header["User-Agent"] = []string{"a", "b"} },
+		"two User-Agents, of which one is empty":  func(r *http.Request) { r.Header["User-Agent"] = []string{"", "b"} },
+		"a User-Agent that was signed before": func(r *http.Request) {
+			r.Header["User-Agent"] = []string{"b", "a"}
+			signedBefore(r, strings.Replace(plainForm, "x-sdk", "user-agent;x-sdk", 1))
+		},
+		"several cookies": func(r *http.Request) { r.Header["Cookie"] = []string{"a=1;b=2", "c=3; "} }, // HTTP/2 sends each cookie as a header
+		"a body":          func(r *http.Request) { withBody(r, `{"user":{}}`) },
+		"an empty body":   func(r *http.Request) { withBody(r, "") },
 		"X-Sdk-Content-Sha256, and a body that can be read only once": func(r *http.Request) {
 			r.Body, r.Header = io.NopCloser(strings.NewReader("x")), http.Header{"X-Sdk-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
 		},
@@ -112,16 +119,21 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 				status, body := send(t, s, req)
 				assert.Equal(t, 200, status, body)
 
-				socket := httptest.NewServer(s)
-				defer socket.Close()
-				onWire.URL.Scheme, onWire.URL.Host = "http", socket.Listener.Addr().String()
-				if onWire.Body != nil && onWire.GetBody != nil {
-					onWire.Body, _ = onWire.GetBody()
-				} else if onWire.Body != nil {
-					onWire.Body = io.NopCloser(strings.NewReader("x"))
+				for _, http2 := range []bool{false, true} {
+					socket := httptest.NewUnstartedServer(s)
+					socket.EnableHTTP2 = http2
+					socket.StartTLS()
+					defer socket.Close()
+					sent := onWire.Clone(t.Context())
+					sent.URL.Host = socket.Listener.Addr().String()
+					if sent.Body != nil && sent.GetBody != nil {
+						sent.Body, _ = sent.GetBody()
+					} else if sent.Body != nil {
+						sent.Body = io.NopCloser(strings.NewReader("x"))
+					}
+					status, body = send(t, socket.Client().Transport, sent)
+					assert.Equal(t, 200, status, "the signature was rejected over a real connection (HTTP/2: %v): %s", http2, body)
 				}
-				status, body = send(t, http.DefaultTransport, onWire)
-				assert.Equal(t, 200, status, "the signature was rejected over a real connection: %s", body)
 			})
 		}
 	}
