@@ -159,7 +159,7 @@ func (t *Transport) correct(req *http.Request, resp *http.Response, skew time.Du
 
 // first reports whether a request is unsigned and should be signed.
 func (t *Transport) first(req *http.Request) bool {
-	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
+	return t.SignUnsigned && len(signature.Values(req.Header, "Authorization")) == 0 && len(signature.Values(req.Header, "X-Auth-Token")) == 0
 }
 
 // fresh returns the request itself if its signature can be used or if c is zero.
