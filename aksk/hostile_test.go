@@ -144,6 +144,22 @@ func TestAClockOffsetThatMakesSignaturesExpireIsDropped(t *testing.T) {
 	}
 }
 
+func TestAClockOffsetIsDroppedIfNeitherItNorTheDateIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
+		ahead := s.Ahead
+		tr := over(roundTripper(func(req *http.Request) (*http.Response, error) { return behindProxy(s, &ahead).RoundTrip(req) }))
+		status, _ := send(t, tr, newRequest(t, "GET", users, ""))
+		require.Equal(t, 200, status)
+		s, ahead = &iamtest.Server{Keys: keys}, -3*time.Hour
+		status, _ = send(t, tr, newRequest(t, "GET", users, ""))
+		assert.Equal(t, 401, status)
+		status, body := send(t, tr, newRequest(t, "GET", users, ""))
+		assert.Equal(t, 200, status, body)
+		s.AssertCount(t, 3) // the first request is sent twice
+	})
+}
+
 // slow is a body whose Read blocks until the body is closed.
 type slow chan struct{}
 

@@ -31,11 +31,11 @@ import (
 // header confirms this, the Transport signs the request again and, unless its body can be
 // read only once, sends it once more. (A 401 for a HEAD cannot report it; there, a Date
 // that differs from the signature's time by more than 15 minutes is enough.) If the Date
-// agrees with the signature, the Date comes from another clock, such as a proxy's: then the
-// Transport stops correcting the time, and signs by this machine's clock. A second send
-// is safe for any method, because a 401 means that the request was not carried out (RFC
-// 9110 §15.5.2). The iamhttp.Transport above sees both sends as one attempt: they count
-// once in StatusError.Attempts, and OnFailure is not called for the first 401.
+// agrees with the refused signature, the Date comes from another clock, such as a proxy's;
+// the new signature then has the time of this machine's clock. A second send is safe for
+// any method, because a 401 means that the request was not carried out (RFC 9110 §15.5.2).
+// The iamhttp.Transport above sees both sends as one attempt: they count once in
+// StatusError.Attempts, and OnFailure is not called for the first 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after its first use.
