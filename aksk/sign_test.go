@@ -18,6 +18,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/aksk"
 	"github.com/iamhttp/iamhttp/iamtest"
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 const (
@@ -184,7 +185,7 @@ func TestHeadersAreFoundWhateverTheCapitalizationOfTheirNames(t *testing.T) {
 			assert.Equal(t, before, req.Header, "the caller's request must not be modified")
 			arrived := s.Requests()[0].Header
 			if !tt.signed {
-				assert.Len(t, arrived["Authorization"], len(before["Authorization"])+len(before["authorization"]))
+				assert.Len(t, arrived["Authorization"], len(signature.Values(before, "Authorization")))
 				assert.Equal(t, before.Get("X-Sdk-Date"), arrived.Get("X-Sdk-Date"))
 				return
 			}
