@@ -3,6 +3,8 @@ package aksk
 import (
 	"net/http"
 	"strings"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 // A form is one of the signature formats that the SDKs use.
@@ -75,7 +77,7 @@ func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z'
 // of returns the authorization in a request's header, and reports whether it is a
 // signature that can be replaced.
 func of(h http.Header) (authorization, bool) {
-	v := h["Authorization"]
+	v := signature.Values(h, "Authorization")
 	if len(v) != 1 {
 		return authorization{}, false
 	}
@@ -98,7 +100,7 @@ func (a authorization) signs(name string) bool {
 // AccessKey does not check the rest of the header. If several accounts share a Transport,
 // use AccessKey to find out which account a request belongs to.
 func AccessKey(req *http.Request) string {
-	v := req.Header["Authorization"]
+	v := signature.Values(req.Header, "Authorization")
 	if len(v) != 1 {
 		return ""
 	}

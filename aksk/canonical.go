@@ -126,25 +126,20 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	return b
 }
 
-// values returns a header's values; the scoped form uses only the first. Names are
-// compared without regard to case, because a program may have set the header with any
-// capitalization.
+// values returns a header's values; the scoped form uses only the first.
 func (a authorization) values(to []string, req *http.Request, name string) []string {
 	if name == "host" {
 		return append(to, signature.Host(req))
 	}
-	for k, v := range req.Header {
-		if len(k) == len(name) && strings.EqualFold(k, name) {
-			to = append(to, v...)
-		}
-	}
+	to = append(to, signature.Values(req.Header, name)...)
 	switch {
 	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
 		to = append(to, strconv.FormatInt(req.ContentLength, 10))
-	case len(to) == 1 && name == "user-agent" && to[0] == "":
-		to = to[:0] // net/http does not send an empty User-Agent
-	case len(to) > 1 && a.form == scoped:
+	case len(to) > 1 && (a.form == scoped || name == "user-agent"): // net/http sends only the first User-Agent
 		to = to[:1]
+	}
+	if name == "user-agent" && len(to) == 1 && to[0] == "" {
+		to = to[:0] // net/http does not send an empty User-Agent
 	}
 	return to
 }

@@ -39,13 +39,23 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn updates a host's skew from the Date of a response, and returns the result. skew
-// is the skew known so far, and sent is the time when the request was sent. learn changes
-// the skew as little as the Date allows: the response was made at some time between sent
-// and now, and the Date is truncated to seconds. A response with an Age header is
-// ignored, because it comes from a cache. A new skew is ignored if it exceeds maxSkew or
-// differs from likely by more than furthest; within tolerance, it counts as 0.
-func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
+// learn updates a host's skew from the Date of a response, unless the result differs from
+// ahead by more than the life of a signature. ahead is how far the signature's time is ahead
+// of this machine's clock: if the signature would be invalid at the Date, the Date does not
+// come from the clock that checked the signature.
+func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, ahead time.Duration) {
+	if learned := estimate(skew, h, sent); learned != skew && (learned-ahead).Abs() <= signature.Life {
+		c.set(host, learned)
+	}
+}
+
+// estimate returns a host's skew according to the Date of a response. skew is the skew
+// known so far, and sent is the time when the request was sent. estimate changes the skew
+// as little as the Date allows: the response was made at some time between sent and now,
+// and the Date is truncated to seconds. A response with an Age header is ignored, because
+// it comes from a cache. A new skew is ignored if it exceeds maxSkew; within tolerance, it
+// counts as 0.
+func estimate(skew time.Duration, h http.Header, sent time.Time) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
 		return skew // the usual case, decided without reading the clock
@@ -54,22 +64,23 @@ func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time
 		return skew
 	}
 	least, most := time.Until(time.Unix(date, 0)), time.Unix(date+1, 0).Sub(sent)
-	learned := min(max(skew, least), most)
-	switch {
-	case (learned - likely).Abs() > furthest, learned < -maxSkew, learned > maxSkew:
+	switch estimated := min(max(skew, least), most); {
+	case estimated < -maxSkew, estimated > maxSkew:
 		return skew
-	case -tolerance <= learned && learned <= tolerance:
-		learned = 0
+	case -tolerance <= estimated && estimated <= tolerance:
+		return 0
+	default:
+		return estimated
 	}
-	if learned != skew {
-		c.set(host, learned)
-	}
-	return learned
 }
 
+// set replaces a host's skew.
 func (c *clocks) set(host string, skew time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.skew(host) == skew {
+		return
+	}
 	known := map[string]time.Duration{}
 	if before := c.known.Load(); before != nil && len(*before) < maxClocks {
 		maps.Copy(known, *before)

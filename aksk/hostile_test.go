@@ -77,6 +77,89 @@ func TestAHEADIsSentAgainIfTheClockWasOffBy20MinutesButNotIfItWasRight(t *testin
 	})
 }
 
+// behindProxy returns a RoundTripper to a service behind a proxy that replaces the Date. The
+// proxy's clock is ahead of the service's by the duration that ahead points to.
+func behindProxy(s *iamtest.Server, ahead *time.Duration) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := s.RoundTrip(req)
+		if err == nil {
+			resp.Header.Set("Date", time.Now().Add(*ahead).UTC().Format(http.TimeFormat))
+		}
+		return resp, err
+	})
+}
+
+func TestA401ForAnotherReasonDoesNotMoveTheClockToTheDateOfAProxy(t *testing.T) {
+	denied := iamtest.Gateway(401, "IAM.0064", "The token does not allow the request.")
+	for method, sent := range map[string]int{"GET": 1, "HEAD": 2} { // a HEAD has no body that could state the reason
+		for _, ahead := range []time.Duration{-2 * time.Hour, 2 * time.Hour} {
+			synctest.Test(t, func(t *testing.T) {
+				s := &iamtest.Server{Keys: keys}
+				s.Next(denied)
+				tr := over(behindProxy(s, &ahead))
+				status, _ := send(t, tr, newRequest(t, method, users, ""))
+				assert.Equal(t, 401, status)
+				s.AssertCount(t, sent)
+				for range 3 {
+					status, body := send(t, tr, newRequest(t, method, users, ""))
+					assert.Equal(t, 200, status, body)
+				}
+				s.AssertCount(t, sent+3)
+			})
+		}
+	}
+}
+
+func TestAClockOffsetThatMakesSignaturesExpireIsDropped(t *testing.T) {
+	for name, tt := range map[string]struct {
+		method, body string
+		failed, sent int // number of calls that end in a 401, and of requests for all five calls
+	}{
+		"a GET":                             {"GET", "", 0, 6},
+		"a HEAD":                            {"HEAD", "", 0, 6},
+		"a body that can be read only once": {"PUT", "body", 1, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &iamtest.Server{Keys: keys}
+				var ahead time.Duration
+				tr := over(behindProxy(s, &ahead))
+				failed := 0
+				for range 5 {
+					ahead = min(ahead+14*time.Minute, 28*time.Minute) // in two steps, each of which could be a correction of the clock
+					req := newRequest(t, tt.method, users, tt.body)
+					if tt.body != "" {
+						req.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
+						once(req)
+					}
+					if status, _ := send(t, tr, req); status != 200 {
+						failed++
+					}
+					time.Sleep(2 * time.Second)
+				}
+				assert.Equal(t, tt.failed, failed)
+				s.AssertCount(t, tt.sent)
+			})
+		})
+	}
+}
+
+func TestAClockOffsetIsDroppedIfNeitherItNorTheDateIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
+		ahead := s.Ahead
+		tr := over(roundTripper(func(req *http.Request) (*http.Response, error) { return behindProxy(s, &ahead).RoundTrip(req) }))
+		status, _ := send(t, tr, newRequest(t, "GET", users, ""))
+		require.Equal(t, 200, status)
+		s, ahead = &iamtest.Server{Keys: keys}, -3*time.Hour
+		status, _ = send(t, tr, newRequest(t, "GET", users, ""))
+		assert.Equal(t, 401, status)
+		status, body := send(t, tr, newRequest(t, "GET", users, ""))
+		assert.Equal(t, 200, status, body)
+		s.AssertCount(t, 3) // the first request is sent twice
+	})
+}
+
 // slow is a body whose Read blocks until the body is closed.
 type slow chan struct{}
 

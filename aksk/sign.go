@@ -28,8 +28,10 @@ import (
 // A request that is already signed is signed again in the same form and, apart from
 // X-Security-Token, over the same headers. An unsigned request is signed in the form that
 // huaweicloud-sdk-go-v3 uses for Huawei Cloud, over Host and all headers except
-// Content-Type, headers with an underscore in their names, hop-by-hop headers, and other
-// headers that net/http may change. If you then change the request, sign it again.
+// Content-Type, headers with an underscore in their names, hop-by-hop headers, Cookie, and
+// other headers that net/http may change. Of several User-Agent values, only the first is
+// signed, because net/http sends only that one. If you then change the request, sign it
+// again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
@@ -54,7 +56,7 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 		req.Header = http.Header{}
 	}
 	set(req, &a, c, at)
-	req.Header["Authorization"] = []string{a.sign(req, c, payload)}
+	replace(req.Header, "Authorization", a.sign(req, c, payload))
 	return nil
 }
 
@@ -63,7 +65,7 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 func signable(req *http.Request) (authorization, error) {
 	a, again := of(req.Header)
 	switch {
-	case len(req.Header["Authorization"]) > 0 && !again:
+	case len(signature.Values(req.Header, "Authorization")) > 0 && !again:
 		return a, errOtherAuthorization
 	case req.URL == nil || req.URL.Opaque != "":
 		return a, errors.New("aksk: the request has no URL, or one that cannot be signed")
@@ -81,11 +83,11 @@ var (
 // set updates the request's signature headers, except Authorization, and changes a to
 // match.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
-	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
+	replace(req.Header, "X-Sdk-Date", at.UTC().Format(signature.Layout))
 	if c.SecurityToken != "" {
-		req.Header["X-Security-Token"] = []string{c.SecurityToken}
+		replace(req.Header, "X-Security-Token", c.SecurityToken)
 	} else {
-		delete(req.Header, "X-Security-Token")
+		signature.Delete(req.Header, "X-Security-Token")
 	}
 	switch {
 	case a.form == 0:
@@ -101,12 +103,19 @@ func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	a.accessKey = c.AccessKey
 }
 
-// defaultNames returns the names of the headers to sign in an unsigned request.
+// replace sets a header, and removes it under all other capitalizations of its name.
+func replace(h http.Header, name, value string) {
+	signature.Delete(h, name)
+	h[name] = []string{value}
+}
+
+// defaultNames returns the names of the headers to sign in an unsigned request. If the name
+// of a User-Agent is not canonical, net/http also sends a User-Agent of its own.
 func defaultNames(h http.Header) string {
 	names := append(make([]string, 0, len(h)+1), "host")
 	for k, values := range h {
 		name := strings.ToLower(k)
-		if len(values) > 0 && !unsigned(name) && (name != "user-agent" || values[0] != "") {
+		if len(values) > 0 && !unsigned(name) && (name != "user-agent" || k == "User-Agent" && values[0] != "") {
 			names = append(names, name)
 		}
 	}
@@ -123,7 +132,7 @@ func unsigned(name string) bool {
 		return true
 	}
 	switch name {
-	case "authorization", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
+	case "authorization", "connection", "content-length", "cookie", "expect", "host", "keep-alive", "proxy-authorization",
 		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade":
 		return true
 	}
@@ -132,7 +141,7 @@ func unsigned(name string) bool {
 
 // payloadOf returns the text that represents the body in the signature.
 func payloadOf(req *http.Request, a authorization) (string, error) {
-	switch stated := req.Header["X-Sdk-Content-Sha256"]; {
+	switch stated := signature.Values(req.Header, "X-Sdk-Content-Sha256"); {
 	case len(stated) > 0:
 		return strings.TrimSpace(stated[0]), nil
 	case a.form == scoped && queryIsPayload(req):

@@ -18,6 +18,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/aksk"
 	"github.com/iamhttp/iamhttp/iamtest"
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 const (
@@ -83,8 +84,15 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 		"a header name that is not canonical":     func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
 		"a header with an underscore":             func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
 		"an empty User-Agent":                     func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
-		"a body":                                  func(r *http.Request) { withBody(r, `{"user":{}}`) },
-		"an empty body":                           func(r *http.Request) { withBody(r, "") },
+		"two User-Agents":                         func(r *http.Request) { r.Header["User-Agent"] = []string{"a", "b"} },
+		"two User-Agents, of which one is empty":  func(r *http.Request) { r.Header["User-Agent"] = []string{"", "b"} },
+		"a User-Agent that was signed before": func(r *http.Request) {
+			r.Header["User-Agent"] = []string{"b", "a"}
+			signedBefore(r, strings.Replace(plainForm, "x-sdk", "user-agent;x-sdk", 1))
+		},
+		"several cookies": func(r *http.Request) { r.Header["Cookie"] = []string{"a=1;b=2", "c=3; "} }, // HTTP/2 sends each cookie as a header
+		"a body":          func(r *http.Request) { withBody(r, `{"user":{}}`) },
+		"an empty body":   func(r *http.Request) { withBody(r, "") },
 		"X-Sdk-Content-Sha256, and a body that can be read only once": func(r *http.Request) {
 			r.Body, r.Header = io.NopCloser(strings.NewReader("x")), http.Header{"X-Sdk-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
 		},
@@ -112,19 +120,84 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 				status, body := send(t, s, req)
 				assert.Equal(t, 200, status, body)
 
-				socket := httptest.NewServer(s)
-				defer socket.Close()
-				onWire.URL.Scheme, onWire.URL.Host = "http", socket.Listener.Addr().String()
-				if onWire.Body != nil && onWire.GetBody != nil {
-					onWire.Body, _ = onWire.GetBody()
-				} else if onWire.Body != nil {
-					onWire.Body = io.NopCloser(strings.NewReader("x"))
+				for _, http2 := range []bool{false, true} {
+					if http2 && strings.Contains(onWire.Host, "%") {
+						continue // over HTTP/2, net/http sends the zone
+					}
+					socket := httptest.NewUnstartedServer(s)
+					socket.EnableHTTP2 = http2
+					socket.StartTLS()
+					defer socket.Close()
+					sent := onWire.Clone(t.Context())
+					sent.URL.Host = socket.Listener.Addr().String()
+					if sent.Body != nil && sent.GetBody != nil {
+						sent.Body, _ = sent.GetBody()
+					} else if sent.Body != nil {
+						sent.Body = io.NopCloser(strings.NewReader("x"))
+					}
+					status, body = send(t, socket.Client().Transport, sent)
+					assert.Equal(t, 200, status, "the signature was rejected over a real connection (HTTP/2: %v): %s", http2, body)
 				}
-				status, body = send(t, http.DefaultTransport, onWire)
-				assert.Equal(t, 200, status, "the signature was rejected over a real connection: %s", body)
 			})
 		}
 	}
+}
+
+func TestHeadersAreFoundWhateverTheCapitalizationOfTheirNames(t *testing.T) {
+	old := func(r *http.Request) {
+		require.NoError(t, aksk.Sign(r, permanent, time.Now().Add(-time.Hour)))
+		r.Header["authorization"], r.Header["x-SDK-date"] = r.Header["Authorization"], r.Header["X-Sdk-Date"]
+		delete(r.Header, "Authorization")
+		delete(r.Header, "X-Sdk-Date")
+	}
+	for name, tt := range map[string]struct {
+		change func(*http.Request)
+		signed bool
+	}{
+		"an Authorization of another kind": {func(r *http.Request) { r.Header["authorization"] = []string{"Bearer x"} }, false},
+		"a signature and an Authorization of another kind": {func(r *http.Request) {
+			signedBefore(r, plainForm)
+			r.Header["authorization"] = []string{"Bearer x"}
+		}, false},
+		"a token":     {func(r *http.Request) { r.Header["x-auth-token"] = []string{"x"} }, false},
+		"a date":      {func(r *http.Request) { r.Header["x-sdk-date"] = []string{"20260101T000000Z"} }, true},
+		"a signature": {old, true},
+		"a payload": {func(r *http.Request) {
+			withBody(r, "x")
+			once(r).Header["x-sdk-content-SHA256"] = []string{"UNSIGNED-PAYLOAD"}
+		}, true},
+		"a security token": {func(r *http.Request) { r.Header["x-security-token"] = []string{"x"} }, true},
+		"a User-Agent":     {func(r *http.Request) { r.Header["user-agent"] = []string{"x"} }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := new(iamtest.Server)
+			socket := httptest.NewServer(s)
+			defer socket.Close()
+			req := newRequest(t, "GET", socket.URL, "")
+			tt.change(req)
+			before := req.Header.Clone()
+			tr := over(http.DefaultTransport)
+			if tt.signed {
+				s.Keys = keys
+			}
+			status, body := send(t, tr, req)
+			assert.Equal(t, 200, status, body)
+			assert.Equal(t, before, req.Header, "the caller's request must not be modified")
+			arrived := s.Requests()[0].Header
+			if !tt.signed {
+				assert.Len(t, arrived["Authorization"], len(signature.Values(before, "Authorization")))
+				assert.Equal(t, before.Get("X-Sdk-Date"), arrived.Get("X-Sdk-Date"))
+				return
+			}
+			assert.Len(t, arrived["Authorization"], 1)
+			assert.Len(t, arrived["X-Sdk-Date"], 1)
+			assert.Empty(t, arrived["X-Security-Token"])
+		})
+	}
+	req := newRequest(t, "GET", users, "")
+	old(req)
+	assert.Equal(t, permanent.AccessKey, aksk.AccessKey(req))
+	assert.True(t, over(nil).SignsEachAttempt(req))
 }
 
 func withBody(r *http.Request, body string) {
@@ -289,9 +362,9 @@ func sendable(req *http.Request) bool {
 		switch http.CanonicalHeaderKey(k) {
 		case "Content-Length", "Host", "Transfer-Encoding", "Trailer", "Connection":
 			return false // net/http may drop or replace these headers
-		case "X-Sdk-Date", "X-Security-Token", "Authorization", "X-Sdk-Content-Sha256", "User-Agent", "X-Auth-Token":
+		case "User-Agent":
 			if k != http.CanonicalHeaderKey(k) {
-				return false // package aksk and net/http know only the canonical name, so they may overlook the header or send it twice
+				return false // net/http knows only the canonical name, and also sends a User-Agent of its own
 			}
 		}
 		for _, s := range append([]string{k}, values...) {

@@ -30,10 +30,12 @@ import (
 // and signs accordingly. If a 401 reports that the signature's time is wrong, and the Date
 // header confirms this, the Transport signs the request again and, unless its body can be
 // read only once, sends it once more. (A 401 for a HEAD cannot report it; there, a Date
-// that differs from the signature's time by more than 15 minutes is enough.) A second send
-// is safe for any method, because a 401 means that the request was not carried out (RFC
-// 9110 §15.5.2). The iamhttp.Transport above sees both sends as one attempt: they count
-// once in StatusError.Attempts, and OnFailure is not called for the first 401.
+// that differs from the signature's time by more than 15 minutes is enough.) If the Date
+// agrees with the refused signature, the Date comes from another clock, such as a proxy's;
+// the new signature then has the time of this machine's clock. A second send is safe for
+// any method, because a 401 means that the request was not carried out (RFC 9110 §15.5.2).
+// The iamhttp.Transport above sees both sends as one attempt: they count once in
+// StatusError.Attempts, and OnFailure is not called for the first 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after its first use.
@@ -100,38 +102,64 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	signed, ok := signature.Time(current.Header)
+	if !ok {
+		return resp, nil
+	}
 	ahead := signed.Sub(sent) // how far the signature's time is ahead of this machine's clock
-	if !refused {
-		if ok { // if the signature would be invalid at the Date, the Date does not come from the clock that checked the signature
-			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
+	if refused {
+		if right, wrong := rightSkew(req, resp, skew, sent, ahead); wrong {
+			return t.correct(req, resp, right)
 		}
-		return resp, nil
 	}
-	skew = t.clocks.learn(req.URL.Host, skew, resp.Header, sent, 0, maxSkew)
-	off := (skew - ahead).Abs()
-	switch {
-	case !ok, off <= tolerance:
-		return resp, nil
-	case req.Method == http.MethodHead: // a 401 for a HEAD has no body that could state the reason
-		if off <= signature.Life {
-			return resp, nil
-		}
-	case !saysClockSkew(req, resp):
-		return resp, nil
+	t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead)
+	return resp, nil
+}
+
+// rightSkew returns the skew to sign with if a 401 is due to the signature's time, and
+// reports whether it is, or may be. skew is the skew known so far, and ahead is how far the
+// signature's time is ahead of this machine's clock. If the Date agrees with the signature,
+// it cannot come from the clock that refused the signature, so this machine's clock is used.
+func rightSkew(req *http.Request, resp *http.Response, skew time.Duration, sent time.Time, ahead time.Duration) (right time.Duration, wrong bool) {
+	right = estimate(skew, resp.Header, sent)
+	if (right - ahead).Abs() <= tolerance {
+		right = 0
 	}
+	off := (right - ahead).Abs()
+	if req.Method == http.MethodHead { // a 401 for a HEAD has no body that could state the reason
+		return right, off > signature.Life
+	}
+	return right, off > tolerance && saysClockSkew(req, resp)
+}
+
+// correct sends a request once more, signed with another skew, and records this skew if it
+// was right. It returns resp, the 401 for the first send, if the request cannot be signed or
+// sent again.
+func (t *Transport) correct(req *http.Request, resp *http.Response, skew time.Duration) (*http.Response, error) {
+	head := req.Method == http.MethodHead
 	again, ok := t.again(req, time.Now().Add(skew))
 	if !ok {
+		if !head {
+			t.clocks.set(req.URL.Host, skew)
+		}
 		return resp, nil
 	}
 	// By now, the whole body has almost always been read, so the connection can be
 	// reused.
 	resp.Body.Close()
-	return t.base().RoundTrip(again)
+	resp, err := t.base().RoundTrip(again)
+	switch refused := err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized; {
+	case err != nil, resp == nil, refused && head: // nothing is known about the clock
+	case refused && saysClockSkew(again, resp):
+		t.clocks.set(req.URL.Host, 0) // neither the old skew nor the new one is right
+	default:
+		t.clocks.set(req.URL.Host, skew)
+	}
+	return resp, err
 }
 
 // first reports whether a request is unsigned and should be signed.
 func (t *Transport) first(req *http.Request) bool {
-	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
+	return t.SignUnsigned && len(signature.Values(req.Header, "Authorization")) == 0 && len(signature.Values(req.Header, "X-Auth-Token")) == 0
 }
 
 // fresh returns the request itself if its signature can be used or if c is zero.

@@ -60,7 +60,14 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		attrs = append(attrs, semconv.HTTPRequestResendCount(resend))
 	}
 	ctx, span := t.tracer.Start(ctx, spanName(attrs[0]), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
-	defer span.End()
+	returned := false
+	defer func() { // not "defer span.End()", which would record the text of a panic in the base
+		if !returned {
+			span.SetAttributes(semconv.ErrorTypeOther)
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}()
 	out := req.WithContext(ctx)
 	if out.Header = req.Header.Clone(); out.Header == nil {
 		out.Header = http.Header{}
@@ -68,6 +75,7 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	cmp.Or(t.Propagators, otel.GetTextMapPropagator()).Inject(ctx, propagation.HeaderCarrier(out.Header))
 
 	resp, err := a.base.RoundTrip(out)
+	returned = true
 	switch {
 	case err != nil:
 		// The status has no description, because the error's text may contain the

@@ -80,6 +80,18 @@ func TestSpanOfAnAttemptWithoutAResponseHasAnErrorType(t *testing.T) {
 	}
 }
 
+// A panic's text may contain anything, such as a token.
+func TestSpanOfAnAttemptThatPanickedIsAnErrorWithoutThePanicsText(t *testing.T) {
+	r := record()
+	rt := r.Spans(roundTripper(func(*http.Request) (*http.Response, error) { panic("the text") }))
+	assert.PanicsWithValue(t, "the text", func() { _ = r.call(t, rt, "GET", "https://iam.example/", "") })
+	s := r.spans("GET")[0]
+	assert.Empty(t, events(s))
+	assert.Contains(t, s.Attributes, attribute.String("error.type", "_OTHER"))
+	assert.Equal(t, sdktrace.Status{Code: codes.Error}, s.Status)
+	assert.NotContains(t, fmt.Sprint(s), "the text")
+}
+
 func TestErrorTypeOfAProxyRefusalIsTheProxysStatusCode(t *testing.T) {
 	r := record()
 	refused := iamhttp.NewStatusError(407, nil, nil)

@@ -39,8 +39,8 @@
 // http.request.resend_count from the first retry on, and error.type. The span ends
 // when the response header arrives or the attempt fails.
 //
-// url.full does not contain user info, query or fragment. No text from headers, bodies
-// or the service's messages is recorded.
+// url.full does not contain user info, query or fragment. No text from headers, bodies,
+// panics or the service's messages is recorded.
 //
 // In spans, events and metrics, error.type has one of these values:
 //
@@ -50,6 +50,7 @@
 //     "gate"; the stop event and metric have the error.type of the previous attempt
 //   - "canceled", if the caller canceled the request
 //   - "timeout", if the context's deadline passed or the connection timed out
+//   - "_OTHER", if the RoundTripper that Spans wraps panicked
 //   - for any other error, usually its Go type, such as "*net.OpError"
 //
 // # Events

@@ -1,11 +1,13 @@
 // Package signature finds out whether a request is signed with an access key, and how
-// long the signature is valid. Its functions are pure and, except for Host, do not
-// allocate.
+// long the signature is valid. Its functions, except for Delete, are pure. Except for Host,
+// they do not allocate, unless a header's name occurs with more than one capitalization.
 package signature
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +22,7 @@ const Layout = "20060102T150405Z"
 // Time returns when a request was signed. It returns false if the request is not signed
 // with an access key, or if X-Sdk-Date is missing or invalid.
 func Time(h http.Header) (time.Time, bool) {
-	authorization := h["Authorization"]
+	authorization := Values(h, "Authorization")
 	if len(authorization) != 1 {
 		return time.Time{}, false
 	}
@@ -56,13 +58,13 @@ type Signer interface {
 // CanSign reports whether a request can be signed again: either its body, if any, can be
 // read again, or the signature does not need the body.
 func CanSign(req *http.Request) bool {
-	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(Values(req.Header, "X-Sdk-Content-Sha256")) > 0
 }
 
 // Date returns the time in the header X-Sdk-Date, in seconds since 1970. It returns false
 // if the date is missing or invalid. Date is much faster than time.Parse.
 func Date(h http.Header) (unix int64, ok bool) {
-	date := h["X-Sdk-Date"]
+	date := Values(h, "X-Sdk-Date")
 	if len(date) != 1 || len(date[0]) != len(Layout) {
 		return 0, false
 	}
@@ -117,8 +119,32 @@ func Two(s string) (n int64, ok bool) {
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9
 }
 
+// Values returns a header's values. It compares names without regard to case, because a
+// program may have set the header with any capitalization, and net/http sends all of them.
+// The caller must not change the result.
+func Values(h http.Header, name string) []string {
+	var values []string
+	for k, v := range h {
+		switch {
+		case !same(k, name):
+		case values == nil:
+			values = v
+		default:
+			values = slices.Concat(values, v)
+		}
+	}
+	return values
+}
+
+// Delete removes a header. Like Values, it compares names without regard to case.
+func Delete(h http.Header, name string) {
+	maps.DeleteFunc(h, func(k string, _ []string) bool { return same(k, name) })
+}
+
+func same(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
+
 // Host returns the value that net/http sends in the Host header, which a signature may
-// cover. It returns a host name that is not ASCII unchanged, but net/http converts such a
+// cover. (Over HTTP/2, net/http does not remove the zone of an IPv6 address.) It returns a host name that is not ASCII unchanged, but net/http converts such a
 // name to Punycode.
 func Host(req *http.Request) string {
 	host := cmp.Or(req.Host, req.URL.Host)

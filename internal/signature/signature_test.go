@@ -1,6 +1,7 @@
 package signature_test
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"testing"
@@ -73,6 +74,22 @@ func TestOnlySignaturesWithAnAccessKeyHaveATime(t *testing.T) {
 		_, signed := signature.Time(tt.header)
 		assert.Equal(t, tt.signed, signed, name)
 	}
+}
+
+func TestValuesFindsAHeaderWhateverTheCapitalizationOfItsName(t *testing.T) {
+	h := http.Header{"x-sdk-date": {"a"}, "X-Sdk-Date": {"b", "c"}, "X-Other": {"d"}}
+	assert.ElementsMatch(t, []string{"a", "b", "c"}, signature.Values(h, "X-Sdk-Date"))
+	assert.Equal(t, http.Header{"x-sdk-date": {"a"}, "X-Sdk-Date": {"b", "c"}, "X-Other": {"d"}}, h)
+	assert.Empty(t, signature.Values(h, "X-Sdk-Dat"))
+	signature.Delete(h, "X-Sdk-Date")
+	assert.Equal(t, http.Header{"X-Other": {"d"}}, h)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { signature.Values(h, "x-other") }))
+
+	lower := http.Header{"authorization": {known}, "x-sdk-date": {"20261128T100000Z"}}
+	assert.NotZero(t, signature.Expires(lower, 0))
+	assert.True(t, signature.CanSign(&http.Request{Body: http.NoBody, Header: lower}))
+	lower["x-sdk-content-sha256"] = []string{"UNSIGNED-PAYLOAD"}
+	assert.True(t, signature.CanSign(&http.Request{Body: io.NopCloser(http.NoBody), Header: lower}))
 }
 
 func TestASignatureIsValidFor15MinutesByDefault(t *testing.T) {
