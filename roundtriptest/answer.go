@@ -137,8 +137,11 @@ func bodyUntouched(c *trial) error {
 				return errors.New("RoundTrip returned neither a response nor an error")
 			}
 			defer o.close()
-			if o.resp.StatusCode != code {
+			switch {
+			case o.resp.StatusCode != code:
 				return fmt.Errorf("RoundTrip returned a response with the code %d instead", o.resp.StatusCode)
+			case o.resp.Body == nil:
+				return errors.New("RoundTrip returned the response without its body")
 			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
 				return errors.New("the response's body is no longer an io.Writer")
@@ -209,10 +212,14 @@ func interimReleased(c *trial) error {
 		rt := c.wrap(w)
 		for range calls {
 			o, err := do(rt, newRequest("GET", ""))
-			if err = errors.Join(err, o.err); err != nil {
+			switch err = errors.Join(err, o.err); {
+			case err != nil:
 				return err
+			case o.resp == nil:
+				return errors.New("RoundTrip returned neither a response nor an error")
+			case o.resp.Body != nil:
+				io.Copy(io.Discard, o.resp.Body)
 			}
-			io.Copy(io.Discard, o.resp.Body)
 			o.close()
 		}
 		if n := w.connections(); n > 1 {

@@ -287,8 +287,11 @@ func getBodyKept(c *trial) error {
 				return fmt.Errorf("attempt %d had no GetBody, although the caller's request has one", i+1)
 			}
 			b, err := s.req.GetBody()
-			if err != nil {
+			switch {
+			case err != nil:
 				return fmt.Errorf("GetBody of attempt %d: %w", i+1, err)
+			case b == nil:
+				return fmt.Errorf("GetBody of attempt %d returned neither a body nor an error", i+1)
 			}
 			got, err := io.ReadAll(b)
 			b.Close()

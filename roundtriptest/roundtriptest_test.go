@@ -76,30 +76,67 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 // must report that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
-	found := false
+	fails := func(http.RoundTripper) http.RoundTripper {
+		return below{f: func(http.RoundTripper, *http.Request) (*http.Response, error) { return nil, errors.New("no") }}
+	}
+	found := 0
 	for trap := range roundtriptest.Traps() {
-		if trap.Name == "without Retry-After there is a pause as well" {
-			found = true
+		if trap.Name == "without Retry-After there is a pause as well" || trap.Name == "Retry-After is understood in all its forms" {
+			found++
 			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received only 1 request(s)")
+			assert.ErrorContains(t, trap.Check(t, fails, passThrough), "a 429 was to be retried, but the base received only 0 request(s) (error: no)")
 		}
 	}
-	assert.True(t, found)
+	assert.Equal(t, 2, found)
 }
 
-// Messages must be free of formatting errors, even for the worst RoundTrippers.
-func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
-	nothing := func(http.RoundTripper) http.RoundTripper {
-		return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
-			if req.Body != nil {
-				req.Body.Close()
-			}
-			return nil, nil //nolint:nilnil // this is the defect
-		}}
+// A trap must report what the worst RoundTrippers do wrong: not a panic of the trap itself,
+// and without formatting errors.
+func TestTrapsDescribeWhatTheWorstRoundTrippersDo(t *testing.T) {
+	retrying := func(f func(*http.Response) *http.Response) func(http.RoundTripper) http.RoundTripper {
+		return func(base http.RoundTripper) http.RoundTripper {
+			return &broken{iamhttp.Transport{Base: base, PassThrough: true}, func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					return nil, err
+				}
+				if resp.Body != nil {
+					resp.Body.Close()
+				}
+				return f(resp), nil
+			}}
+		}
 	}
-	for trap := range roundtriptest.Traps() {
-		for _, options := range []roundtriptest.Options{{}, passThrough, errorMode} {
-			if err := trap.Check(t, nothing, options); err != nil {
-				assert.NotContains(t, err.Error(), "%!", trap.Name)
+	unsent := func(resp *http.Response, err error) func(http.RoundTripper) http.RoundTripper {
+		return func(http.RoundTripper) http.RoundTripper {
+			return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
+				if req.Body != nil {
+					req.Body.Close()
+				}
+				return resp, err
+			}}
+		}
+	}
+	for what, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"neither response nor error":            unsent(nil, nil),
+		"always an error":                       unsent(nil, errors.New("no")),
+		"always a response without a body":      unsent(&http.Response{StatusCode: 429}, nil),
+		"retries, then neither":                 retrying(func(*http.Response) *http.Response { return nil }),
+		"retries, then a response without body": retrying(func(resp *http.Response) *http.Response { resp.Body = nil; return resp }),
+		"a GetBody that returns nothing": func(base http.RoundTripper) http.RoundTripper {
+			return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+				sent := *req
+				sent.GetBody = func() (io.ReadCloser, error) { return nil, nil } //nolint:nilnil // this is the defect
+				return base.RoundTrip(&sent)
+			}}
+		},
+	} {
+		for trap := range roundtriptest.Traps() {
+			for _, options := range []roundtriptest.Options{{}, passThrough, errorMode} {
+				if err := trap.Check(t, wrap, options); err != nil {
+					assert.NotContains(t, err.Error(), "%!", "%s: %s", what, trap.Name)
+					assert.NotContains(t, err.Error(), "panicked", "%s: %s", what, trap.Name)
+				}
 			}
 		}
 	}

@@ -137,10 +137,10 @@ func retryAfterForms(c *trial) error {
 				return fmt.Errorf("the request was sent again after %v", base.gap())
 			case a.least == never:
 				return nil
-			case a.least == 0 && n == 1 && o.took < time.Hour:
-				return nil // not retrying is also acceptable if Retry-After is invalid
-			case a.least > 0 && n == 1:
+			case n == 0 || a.least > 0 && n == 1:
 				return base.retried(c.Retries, o)
+			case n == 1 && o.took < time.Hour:
+				return nil // not retrying is also acceptable if Retry-After is invalid
 			case n == 1 || base.gap() > time.Hour:
 				return fmt.Errorf("the call waited too long: it took %v", o.took)
 			case base.gap() < a.least:
