@@ -1,13 +1,16 @@
 package roundtriptest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -58,6 +61,35 @@ func eitherOr(c *trial) error {
 		})
 		if err != nil {
 			return fmt.Errorf("a request that got a %d: %w", code, err)
+		}
+	}
+	return nil
+}
+
+// errorStays: a response that the RoundTripper made up, such as a 502, looks as if the
+// server had received the request.
+func errorStays(c *trial) error {
+	for _, failed := range []error{
+		errors.New("connection reset"),
+		&net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED},
+		io.ErrUnexpectedEOF,
+		context.DeadlineExceeded, // of the base's own timeout
+	} {
+		for _, text := range []string{"", payload} {
+			method := "GET"
+			if text != "" {
+				method = "POST"
+			}
+			if err := c.bubble(func() error {
+				o, err := do(c.wrap(replies(failure(failed))), newRequest(method, text))
+				o.close()
+				if err = errors.Join(err, o.oneOf()); err == nil && o.err == nil {
+					err = fmt.Errorf("RoundTrip returned a response with the code %d, although the base returned an error", o.resp.StatusCode)
+				}
+				return err
+			}); err != nil {
+				return fmt.Errorf("a %s that got no response (%w): %w", method, failed, err)
+			}
 		}
 	}
 	return nil

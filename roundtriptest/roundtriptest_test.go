@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -69,7 +70,7 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 			applicable = append(applicable, trap.Name)
 		}
 	}
-	assert.Len(t, applicable, 11)
+	assert.Len(t, applicable, 14)
 }
 
 // If the RoundTripper does not retry the status in Options.Retries, at least one trap
@@ -88,6 +89,39 @@ func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2, found)
+}
+
+// Without Options.Retries, no request may be sent again. With it, a GET may be sent again
+// after a 500 or a 503, but a POST only if Retries is such a status.
+func TestRequestsThatAreSentAgainAreFoundUnlessTheOptionsAllowIt(t *testing.T) {
+	again := func(method string, code int) func(http.RoundTripper) http.RoundTripper {
+		return func(base http.RoundTripper) http.RoundTripper {
+			return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+				resp, err := base.RoundTrip(req)
+				if err != nil || resp.StatusCode != code || req.Method != method {
+					return resp, err
+				}
+				resp.Body.Close()
+				return base.RoundTrip(req)
+			}}
+		}
+	}
+	for trap := range roundtriptest.Traps() {
+		if trap.Name != "a request is sent once" {
+			continue
+		}
+		for _, code := range []int{200, 500, 503} {
+			for _, retries := range []int{0, 429, 503} {
+				o := roundtriptest.Options{Retries: retries}
+				allowed := retries == 503 && code != 200
+				assert.Equal(t, !allowed, trap.Check(t, again("POST", code), o) != nil, "a POST that gets a %d, %+v", code, o)
+				allowed = retries != 0 && code != 200
+				assert.Equal(t, !allowed, trap.Check(t, again("GET", code), o) != nil, "a GET that gets a %d, %+v", code, o)
+			}
+		}
+		return
+	}
+	t.Error("there is no trap with this name")
 }
 
 // A trap must report what the worst RoundTrippers do wrong: not a panic of the trap itself,
@@ -195,6 +229,15 @@ var defects = map[string]struct {
 			return tr.RoundTrip(req.WithContext(noDeadline{req.Context()}))
 		},
 	},
+	"an error of the base stays an error": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if _, ok := err.(*net.OpError); ok {
+				return &http.Response{StatusCode: 502, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+			}
+			return resp, err
+		},
+	},
 	"the request is not modified": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			req.Header.Set("Retry-Attempt", "1")
@@ -291,6 +334,25 @@ var defects = map[string]struct {
 				return resp, errors.New("no status")
 			}
 			return resp, err
+		},
+	},
+	"a request is sent once": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err != nil || resp == nil || resp.StatusCode != 503 || req.Method != "POST" || req.GetBody == nil {
+				return resp, err
+			}
+			resp.Body.Close()
+			again := *req
+			if again.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+			return base.RoundTrip(&again)
+		},
+	},
+	"a cancel reaches the attempt in flight": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			return base.RoundTrip(req.WithContext(context.WithoutCancel(req.Context())))
 		},
 	},
 	"a canceled wait ends at once and says why": {
