@@ -1,13 +1,16 @@
 package roundtriptest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -58,6 +61,35 @@ func eitherOr(c *trial) error {
 		})
 		if err != nil {
 			return fmt.Errorf("a request that got a %d: %w", code, err)
+		}
+	}
+	return nil
+}
+
+// errorStays: a response that the RoundTripper made up, such as a 502, looks as if the
+// server had received the request.
+func errorStays(c *trial) error {
+	for _, failed := range []error{
+		errors.New("connection reset"),
+		&net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED},
+		io.ErrUnexpectedEOF,
+		context.DeadlineExceeded, // of the base's own timeout
+	} {
+		for _, text := range []string{"", payload} {
+			method := "GET"
+			if text != "" {
+				method = "POST"
+			}
+			if err := c.bubble(func() error {
+				o, err := do(c.wrap(replies(failure(failed))), newRequest(method, text))
+				o.close()
+				if err = errors.Join(err, o.oneOf()); err == nil && o.err == nil {
+					err = fmt.Errorf("RoundTrip returned a response with the code %d, although the base returned an error", o.resp.StatusCode)
+				}
+				return err
+			}); err != nil {
+				return fmt.Errorf("a %s that got no response (%w): %w", method, failed, err)
+			}
 		}
 	}
 	return nil
@@ -137,8 +169,11 @@ func bodyUntouched(c *trial) error {
 				return errors.New("RoundTrip returned neither a response nor an error")
 			}
 			defer o.close()
-			if o.resp.StatusCode != code {
+			switch {
+			case o.resp.StatusCode != code:
 				return fmt.Errorf("RoundTrip returned a response with the code %d instead", o.resp.StatusCode)
+			case o.resp.Body == nil:
+				return errors.New("RoundTrip returned the response without its body")
 			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
 				return errors.New("the response's body is no longer an io.Writer")
@@ -209,10 +244,14 @@ func interimReleased(c *trial) error {
 		rt := c.wrap(w)
 		for range calls {
 			o, err := do(rt, newRequest("GET", ""))
-			if err = errors.Join(err, o.err); err != nil {
+			switch err = errors.Join(err, o.err); {
+			case err != nil:
 				return err
+			case o.resp == nil:
+				return errors.New("RoundTrip returned neither a response nor an error")
+			case o.resp.Body != nil:
+				io.Copy(io.Discard, o.resp.Body)
 			}
-			io.Copy(io.Discard, o.resp.Body)
 			o.close()
 		}
 		if n := w.connections(); n > 1 {

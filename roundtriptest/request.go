@@ -236,6 +236,35 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
+// sentOnce: a RoundTripper may have the right to retry an idempotent request after a 500
+// or a 503, but a POST may be executed twice. A RoundTripper that declares no retries
+// sends each request once.
+func sentOnce(c *trial) error {
+	codes := []int{200}
+	if c.Retries < 500 { // otherwise, the RoundTripper declares that it retries such a status
+		codes = append(codes, 500, 503)
+	}
+	for _, code := range codes {
+		for _, r := range []struct{ method, text string }{{"GET", ""}, {"POST", ""}, {"POST", payload}} {
+			if r.method == "GET" && c.Retries != 0 && code != 200 {
+				continue
+			}
+			if err := c.bubble(func() error {
+				base := replies(status(code))
+				o, err := do(c.wrap(base), newRequest(r.method, r.text))
+				o.close()
+				if n := len(base.sent()); err == nil && n != 1 {
+					err = fmt.Errorf("was sent %d times", n)
+				}
+				return err
+			}); err != nil {
+				return fmt.Errorf("a %s with %d bytes of content that got a %d: %w", r.method, len(r.text), code, err)
+			}
+		}
+	}
+	return nil
+}
+
 // noEmptyRetry: once the body has been read, a request without GetBody cannot be sent
 // again, unless the RoundTripper has kept a copy of the body.
 func noEmptyRetry(c *trial) error {
@@ -287,8 +316,11 @@ func getBodyKept(c *trial) error {
 				return fmt.Errorf("attempt %d had no GetBody, although the caller's request has one", i+1)
 			}
 			b, err := s.req.GetBody()
-			if err != nil {
+			switch {
+			case err != nil:
 				return fmt.Errorf("GetBody of attempt %d: %w", i+1, err)
+			case b == nil:
+				return fmt.Errorf("GetBody of attempt %d returned neither a body nor an error", i+1)
 			}
 			got, err := io.ReadAll(b)
 			b.Close()

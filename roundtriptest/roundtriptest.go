@@ -37,8 +37,9 @@ type Options struct {
 	// method. The RoundTripper must retry at least once, even if the server asks for a
 	// wait of 10 seconds. If the RoundTripper retries only if the response also has,
 	// say, a certain header, the function wrap that you pass to [Run] must add that header
-	// to the base's responses. Zero means that the RoundTripper does not retry, so the
-	// traps about retries do not apply.
+	// to the base's responses. Other statuses may be retried too, if the method is idempotent
+	// or if Retries is 500 or above. Zero means that the RoundTripper does not retry, so
+	// the traps about retries do not apply.
 	Retries int
 
 	// Shared means that all callers wait when one of them gets the status in Retries.
@@ -95,6 +96,7 @@ var traps = []Trap{
 	// These traps are about the result of RoundTrip.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
 	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with an error of its own.`, clientTimeoutKeepsAnswer},
+	{"an error of the base stays an error", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." Without a response from the server, there is nothing else to return.`, errorStays},
 	// These traps are about the caller's request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
@@ -108,6 +110,8 @@ var traps = []Trap{
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
 	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases may leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
+	{"a request is sent once", `http.RoundTripper: "RoundTrip executes a single HTTP transaction"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a request with a non-idempotent method unless it has some means to know that the request semantics are actually idempotent".`, sentOnce},
+	{"a cancel reaches the attempt in flight", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response: obtaining a connection, sending the request, and reading the response headers and body."`, cancelReachesAttempt},
 	// These traps are about waiting; the last one is about odd responses.
 	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},
 	{"nothing goes on after a canceled call", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response".`, nothingLeft},

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -69,37 +70,107 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 			applicable = append(applicable, trap.Name)
 		}
 	}
-	assert.Len(t, applicable, 11)
+	assert.Len(t, applicable, 14)
 }
 
 // If the RoundTripper does not retry the status in Options.Retries, at least one trap
 // must report that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
-	found := false
+	fails := func(http.RoundTripper) http.RoundTripper {
+		return below{f: func(http.RoundTripper, *http.Request) (*http.Response, error) { return nil, errors.New("no") }}
+	}
+	found := 0
 	for trap := range roundtriptest.Traps() {
-		if trap.Name == "without Retry-After there is a pause as well" {
-			found = true
+		if trap.Name == "without Retry-After there is a pause as well" || trap.Name == "Retry-After is understood in all its forms" {
+			found++
 			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received only 1 request(s)")
+			assert.ErrorContains(t, trap.Check(t, fails, passThrough), "a 429 was to be retried, but the base received only 0 request(s) (error: no)")
 		}
 	}
-	assert.True(t, found)
+	assert.Equal(t, 2, found)
 }
 
-// Messages must be free of formatting errors, even for the worst RoundTrippers.
-func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
-	nothing := func(http.RoundTripper) http.RoundTripper {
-		return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
-			if req.Body != nil {
-				req.Body.Close()
-			}
-			return nil, nil //nolint:nilnil // this is the defect
-		}}
+// Without Options.Retries, no request may be sent again. With it, a GET may be sent again
+// after a 500 or a 503, but a POST only if Retries is such a status.
+func TestRequestsThatAreSentAgainAreFoundUnlessTheOptionsAllowIt(t *testing.T) {
+	again := func(method string, code int) func(http.RoundTripper) http.RoundTripper {
+		return func(base http.RoundTripper) http.RoundTripper {
+			return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+				resp, err := base.RoundTrip(req)
+				if err != nil || resp.StatusCode != code || req.Method != method {
+					return resp, err
+				}
+				resp.Body.Close()
+				return base.RoundTrip(req)
+			}}
+		}
 	}
 	for trap := range roundtriptest.Traps() {
-		for _, options := range []roundtriptest.Options{{}, passThrough, errorMode} {
-			if err := trap.Check(t, nothing, options); err != nil {
-				assert.NotContains(t, err.Error(), "%!", trap.Name)
+		if trap.Name != "a request is sent once" {
+			continue
+		}
+		for _, code := range []int{200, 500, 503} {
+			for _, retries := range []int{0, 429, 503} {
+				o := roundtriptest.Options{Retries: retries}
+				allowed := retries == 503 && code != 200
+				assert.Equal(t, !allowed, trap.Check(t, again("POST", code), o) != nil, "a POST that gets a %d, %+v", code, o)
+				allowed = retries != 0 && code != 200
+				assert.Equal(t, !allowed, trap.Check(t, again("GET", code), o) != nil, "a GET that gets a %d, %+v", code, o)
+			}
+		}
+		return
+	}
+	t.Error("there is no trap with this name")
+}
+
+// A trap must report what the worst RoundTrippers do wrong: not a panic of the trap itself,
+// and without formatting errors.
+func TestTrapsDescribeWhatTheWorstRoundTrippersDo(t *testing.T) {
+	retrying := func(f func(*http.Response) *http.Response) func(http.RoundTripper) http.RoundTripper {
+		return func(base http.RoundTripper) http.RoundTripper {
+			return &broken{iamhttp.Transport{Base: base, PassThrough: true}, func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					return nil, err
+				}
+				if resp.Body != nil {
+					resp.Body.Close()
+				}
+				return f(resp), nil
+			}}
+		}
+	}
+	unsent := func(resp *http.Response, err error) func(http.RoundTripper) http.RoundTripper {
+		return func(http.RoundTripper) http.RoundTripper {
+			return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
+				if req.Body != nil {
+					req.Body.Close()
+				}
+				return resp, err
+			}}
+		}
+	}
+	for what, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"neither response nor error":            unsent(nil, nil),
+		"always an error":                       unsent(nil, errors.New("no")),
+		"always a response without a body":      unsent(&http.Response{StatusCode: 429}, nil),
+		"retries, then neither":                 retrying(func(*http.Response) *http.Response { return nil }),
+		"retries, then a response without body": retrying(func(resp *http.Response) *http.Response { resp.Body = nil; return resp }),
+		"a GetBody that returns nothing": func(base http.RoundTripper) http.RoundTripper {
+			return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+				sent := *req
+				sent.GetBody = func() (io.ReadCloser, error) { return nil, nil } //nolint:nilnil // this is the defect
+				return base.RoundTrip(&sent)
+			}}
+		},
+	} {
+		for trap := range roundtriptest.Traps() {
+			for _, options := range []roundtriptest.Options{{}, passThrough, errorMode} {
+				if err := trap.Check(t, wrap, options); err != nil {
+					assert.NotContains(t, err.Error(), "%!", "%s: %s", what, trap.Name)
+					assert.NotContains(t, err.Error(), "panicked", "%s: %s", what, trap.Name)
+				}
 			}
 		}
 	}
@@ -156,6 +227,15 @@ var defects = map[string]struct {
 	"a client's timeout does not hide the answer": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			return tr.RoundTrip(req.WithContext(noDeadline{req.Context()}))
+		},
+	},
+	"an error of the base stays an error": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if _, ok := err.(*net.OpError); ok {
+				return &http.Response{StatusCode: 502, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
+			}
+			return resp, err
 		},
 	},
 	"the request is not modified": {
@@ -254,6 +334,25 @@ var defects = map[string]struct {
 				return resp, errors.New("no status")
 			}
 			return resp, err
+		},
+	},
+	"a request is sent once": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err != nil || resp == nil || resp.StatusCode != 503 || req.Method != "POST" || req.GetBody == nil {
+				return resp, err
+			}
+			resp.Body.Close()
+			again := *req
+			if again.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+			return base.RoundTrip(&again)
+		},
+	},
+	"a cancel reaches the attempt in flight": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			return base.RoundTrip(req.WithContext(context.WithoutCancel(req.Context())))
 		},
 	},
 	"a canceled wait ends at once and says why": {

@@ -62,6 +62,50 @@ func (c *trial) cancel(cause error) (outcome, error) {
 	return o, err
 }
 
+// cancelReachesAttempt: an attempt that does not have the caller's context goes on after
+// the call was canceled, and the caller may wait until the server responds.
+func cancelReachesAttempt(c *trial) error {
+	for _, text := range []string{"", payload} {
+		method := "GET"
+		if text != "" {
+			method = "POST"
+		}
+		if err := c.bubble(func() error {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var attempts, ended atomic.Int32
+			base := replies(func(req *http.Request) (*http.Response, error) {
+				attempts.Add(1)
+				select {
+				case <-req.Context().Done():
+					ended.Add(1)
+					return nil, context.Cause(req.Context())
+				case <-time.After(time.Hour): // the server takes its time
+					return status(200)(req)
+				}
+			})
+			time.AfterFunc(canceledAfter, cancel)
+			o, err := do(c.wrap(base), newRequest(method, text).WithContext(ctx))
+			o.close()
+			time.Sleep(time.Minute) // an attempt may end after RoundTrip has returned
+			switch n := attempts.Load() - ended.Load(); {
+			case err != nil:
+				return err
+			case attempts.Load() == 0:
+				return fmt.Errorf("the base received no request (error: %v)", o.err)
+			case n > 0:
+				return fmt.Errorf("the call was canceled after %v, but the attempt in flight went on", canceledAfter)
+			case o.took > canceledAfter+100*time.Millisecond:
+				return fmt.Errorf("the call was canceled after %v, and so was the attempt in flight, but the call returned only after %v", canceledAfter, o.took)
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("a %s: %w", method, err)
+		}
+	}
+	return nil
+}
+
 // nothingLeft: a separate goroutine that waits, say in time.Sleep, can outlast the call.
 func nothingLeft(c *trial) error {
 	if err := c.retries(); err != nil {
@@ -137,10 +181,10 @@ func retryAfterForms(c *trial) error {
 				return fmt.Errorf("the request was sent again after %v", base.gap())
 			case a.least == never:
 				return nil
-			case a.least == 0 && n == 1 && o.took < time.Hour:
-				return nil // not retrying is also acceptable if Retry-After is invalid
-			case a.least > 0 && n == 1:
+			case n == 0 || a.least > 0 && n == 1:
 				return base.retried(c.Retries, o)
+			case n == 1 && o.took < time.Hour:
+				return nil // not retrying is also acceptable if Retry-After is invalid
 			case n == 1 || base.gap() > time.Hour:
 				return fmt.Errorf("the call waited too long: it took %v", o.took)
 			case base.gap() < a.least:

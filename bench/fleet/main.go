@@ -66,17 +66,19 @@ redis-server. With default flags, it takes twenty minutes.
   -processes N     number of processes (20)
   -callers N       number of callers in each process (50)
   -rate N          requests per second that the server allows (100)
-  -ideal DURATION  time that an ideal scheduler would need for all calls, without
-                   bursts (1m)
+  -ideal DURATION  time that an ideal scheduler would need for all calls,
+                   without bursts (1m)
   -client NAMES    clients, separated by commas: none, gates (one in each
                    process), redisgate, redisgate-lost (the Redis server is
                    killed halfway), redisgate-dies (a quarter of the processes
                    are killed); without this flag, all of them
-  -server NAMES    servers, separated by commas; without this flag, all of them;
-                   an unknown name is an error that lists the known names
+  -server NAMES    servers, separated by commas: nginx, haproxy, open (nginx
+                   without a limit, only with the client redisgate); without
+                   this flag, all of them
   -svg DIR         write pictures of the requests over time to this directory
 
-Exit status: 0 on success, 2 if the flags are wrong, 1 on any other error. A
+An unknown name is an error that lists the known names. Exit status: 0 on
+success, 2 if the flags are wrong, 1 on any other error or after an interrupt. A
 call that fails is not an error.
 `
 
@@ -102,7 +104,7 @@ type plan struct {
 	ideal     time.Duration // time that an ideal scheduler would need for all calls, without bursts
 }
 
-func run(args []string, out io.Writer) error {
+func run(args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	var (
@@ -132,6 +134,14 @@ func run(args []string, out io.Writer) error {
 			}
 		}
 	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "server" && slices.Contains(strings.Split(*server, ","), nginxOpen) && !slices.Contains(strings.Split(*client, ","), oneGate) {
+			err = cli.Wrong(fmt.Errorf("-server %s needs -client %s", nginxOpen, oneGate))
+		}
+	})
+	if err != nil {
+		return err
+	}
 	if *svgDir != "" { // fail now, not after minutes of measuring
 		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
 			return err
@@ -144,10 +154,16 @@ func run(args []string, out io.Writer) error {
 	defer rig.stop()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer context.AfterFunc(ctx, func() { // the servers must not outlive this process
+	finish := context.AfterFunc(ctx, func() { // the servers must not outlive this process
 		rig.stop()
+		fmt.Fprintln(os.Stderr, "fleet: interrupted")
 		os.Exit(1)
-	})()
+	})
+	defer func() {
+		if !finish() {
+			select {} // the process is about to exit; an interrupt also makes measurements fail
+		}
+	}()
 	for server := range strings.SplitSeq(*server, ",") {
 		var results []result
 		for client := range strings.SplitSeq(*client, ",") {

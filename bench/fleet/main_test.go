@@ -52,10 +52,20 @@ func TestWrongFlagsAreRejectedBeforeServersAreStarted(t *testing.T) {
 		{"-processes", "0"}, {"-processes", "9223372036854775807"}, {"-callers", "x"}, {"-callers", "1000000000000"}, {"-rate", "-1"}, {"-rate", "1000000000000"},
 		{"-ideal", "0s"}, {"-ideal", "1"}, {"-ideal", "2562047h"}, {"-ideal", "1ns"}, {"-processes", "300", "-ideal", "1s"},
 		{"-client", "nonsense"}, {"-client", ""}, {"-server", "nginx,nonsense"}, {"-what"}, {"nonsense"},
+		{"-server", "open", "-client", "none"}, {"-server", "nginx,open", "-client", "gates,redisgate-lost"},
 	} {
 		var stderr strings.Builder
 		assert.Equal(t, 2, cli.Run("fleet", usage, func() error { return run(args, io.Discard) }, io.Discard, &stderr), args)
 		assert.Regexp(t, `^fleet: .*; -h lists the flags$`, strings.Join(strings.Fields(stderr.String()), " "))
+	}
+}
+
+func TestServerWithoutALimitNeedsTheClientRedisgate(t *testing.T) {
+	err := run([]string{"-server", "open", "-client", "none"}, io.Discard)
+	assert.EqualError(t, err, "-server open needs -client redisgate")
+	assert.Regexp(t, `open \(nginx\s+without a limit, only with the client redisgate\)`, usage)
+	for line := range strings.Lines(usage) {
+		assert.LessOrEqual(t, len(line), 1+80, line)
 	}
 }
 

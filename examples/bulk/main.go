@@ -15,13 +15,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/examples/internal/interrupt"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
 )
 
@@ -50,7 +50,7 @@ if not, 2 if the flags or settings are wrong.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interrupt.Context()
 	context.AfterFunc(ctx, stop) // a second interrupt ends the program without cleaning up
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	if endpoint == "" {
 		t.Base = newService()
 		client = iam.New("https://iam.example/v3", "token", t)
-	} else if client, err = iam.LogIn(ctx, endpoint, as.Auth(), t); err != nil {
+	} else if client, err = logIn(ctx, endpoint, as, t); err != nil {
 		fmt.Fprintf(stderr, "bulk: %v\n", err)
 		return 1
 	}
@@ -107,7 +107,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 		comparison.Go(func() { without = withoutGate(ctx, *count, *callers) })
 	}
 	users := namesOf(*count)
-	err = b.create(ctx, users)
+	if err = b.create(ctx, users); ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		err = interrupt.Err
+	}
 	if comparison.Wait(); endpoint == "" {
 		fmt.Fprintln(stdout, result("without a gate", without))
 	}
@@ -123,6 +125,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	}
 	return 0
 }
+
+// logIn logs in. It has a deadline, because with RetryConnectionErrors, the Transport
+// would otherwise try for a minute and a half to reach a service that is not there.
+func logIn(ctx context.Context, endpoint string, as account.Account, t *iamhttp.Transport) (*iam.Client, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("no response within %v", loginTimeout))
+	defer cancel()
+	client, err := iam.LogIn(limited, endpoint, as.Auth(), t)
+	if err != nil && ctx.Err() != nil {
+		return nil, interrupt.Err
+	}
+	return client, err
+}
+
+const loginTimeout = 5 * time.Second
 
 // A user is one of the users to create. Its name is unique.
 type user struct {

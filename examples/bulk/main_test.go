@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -15,6 +17,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/examples/internal/account"
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
@@ -211,9 +215,47 @@ func TestUsersAreDeletedAfterAnInterrupt(t *testing.T) {
 	}))
 	code, stdout, stderr := playAt(ctx, env, "-users", "9", "-callers", "1")
 	assert.Equal(t, 1, code)
-	assert.Equal(t, "bulk: context canceled\n", stderr)
+	assert.Equal(t, "bulk: interrupted\n", stderr)
 	assert.Regexp(t, `\ndelete: 2 of 2 `, stdout)
 }
+
+func TestInterruptDuringTheLoginIsNamed(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		interrupt()
+		iamtest.Answer{Fault: iamtest.Stall}.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	env := map[string]string{"OS_AUTH_URL": srv.URL, "OS_USERNAME": "admin", "OS_PASSWORD": "p", "OS_PROJECT_NAME": "demo"}
+	code, _, stderr := playAt(ctx, env)
+	assert.Equal(t, 1, code)
+	assert.Equal(t, "bulk: interrupted\n", stderr)
+}
+
+// In virtual time, so that the test sees how long the program waits.
+func TestUnreachableServiceIsReportedWithinSeconds(t *testing.T) {
+	for want, base := range map[string]roundTripper{
+		"connection refused": func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+		},
+		"no response within 5s": func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, context.Cause(r.Context())
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			_, err := logIn(t.Context(), "http://iam.example/v3", account.Account{}, &iamhttp.Transport{Base: base, RetryConnectionErrors: true})
+			assert.ErrorContains(t, err, "log in: ")
+			assert.ErrorContains(t, err, want)
+			assert.LessOrEqual(t, time.Since(began), 5*time.Second)
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestInvalidFlagsAndSettingsAreRefused(t *testing.T) {
 	for _, args := range [][]string{

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/examples/internal/interrupt"
 	"github.com/iamhttp/iamhttp/gate"
 )
 
@@ -58,7 +58,7 @@ settings are wrong, 1 otherwise.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interrupt.Context()
 	context.AfterFunc(ctx, stop) // a second interrupt ends the program without cleaning up
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
@@ -154,10 +154,13 @@ type result struct {
 
 // do runs the job in one way, and then deletes the resources that the job has created but
 // not deleted. The result holds the job's failures; the error is about logging in,
-// cleaning up or the end of ctx.
+// cleaning up, or is interrupt.Err.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return result{way: w.name}, interrupt.Err
+	case err != nil:
 		return result{way: w.name}, fmt.Errorf("log in: %w", err)
 	}
 	cloud.reset()
@@ -177,7 +180,10 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 			return r, fmt.Errorf("resources with names like %s may be left behind: %w", j.resources[0].name, err)
 		}
 	}
-	return r, ctx.Err()
+	if ctx.Err() != nil {
+		return r, interrupt.Err
+	}
+	return r, nil
 }
 
 // connect sets up gophercloud in the given way, and logs in: to the service in this

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/examples/internal/interrupt"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -111,16 +112,16 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ctx, interrupt := context.WithCancel(t.Context())
-				defer interrupt()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
 				cloud := newService(20)
 				show := func(phase string, s state, _ bool) {
 					if strings.HasSuffix(phase, ", "+tt.phase) && s.total == tt.total && s.done >= tt.done {
-						interrupt()
+						cancel()
 					}
 				}
 				_, err := do(ctx, ways()[2], &counter{base: cloud}, "", account.Account{}, job{each: each, parallel: parallel, show: show})
-				assert.Equal(t, context.Canceled, err, "cleaning up must not fail, so the interrupt must be the only error")
+				assert.Equal(t, interrupt.Err, err, "cleaning up must not fail, so the interrupt must be the only error")
 				assert.GreaterOrEqual(t, cloud.created, tt.created)
 				assert.LessOrEqual(t, len(cloud.exists), tt.behind, "%v", cloud.exists)
 			})

@@ -15,12 +15,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/examples/internal/interrupt"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -42,7 +42,7 @@ setting is missing or wrong.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interrupt.Context()
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -14,15 +14,19 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
@@ -56,7 +60,7 @@ wrong.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -116,6 +120,7 @@ func isAddress(addr string) bool {
 // run is main with its dependencies as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(args, getenv)
+	stderr = &folder{w: stderr}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(stdout, usage)
@@ -142,17 +147,18 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 	transport := &iamhttp.Transport{OnFailure: counts.failure}
 	if s.gate {
 		redis.SetLogger(quiet{}) // the gate logs what matters
+		logger := slog.New(slog.NewTextHandler(stderr, nil))
 		// The next lines are all that a process needs to join the fleet.
 		client := redis.NewClient(s.redis)
 		defer client.Close()
-		shared := redisgate.New(client, redisgate.Options{})
+		shared := redisgate.New(client, redisgate.Options{Logger: logger})
 		defer shared.Close()
 		defer all.Wait()
 		transport.Gate = shared
 		all.Go(func() { // the gate treats a wrong password like a server that is down
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			limited, cancel := context.WithTimeout(ctx, 5*time.Second) // a refused connection is retried for 2 s
 			defer cancel()
-			if err := client.Ping(ctx).Err(); err != nil {
+			if err := client.Ping(limited).Err(); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(stderr, "fleet: cannot use the Redis server: %v\n", err)
 			}
 		})
@@ -183,7 +189,7 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 				return fmt.Errorf("no request was accepted by http://%s/", s.service)
 			}
 			if s.gate {
-				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many requests are throttled as accepted.")
+				fmt.Fprintln(stdout, "With -gate=false in three processes, about half of the requests are throttled.")
 			}
 			return nil
 		case <-tick.C:
@@ -267,6 +273,40 @@ func (l *limited) take() bool {
 	}
 	l.tokens--
 	return true
+}
+
+// A folder breaks lines that are wider than 80 columns at spaces. Each Write must consist
+// of whole lines.
+type folder struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (f *folder) Write(p []byte) (int, error) {
+	var b strings.Builder
+	for line := range strings.Lines(string(p)) {
+		column := 0
+		for i, word := range strings.Split(strings.TrimSuffix(line, "\n"), " ") {
+			switch n := utf8.RuneCountInString(word); {
+			case i == 0:
+				column = n
+			case column+1+n > 80:
+				b.WriteString("\n  ")
+				column = 2 + n
+			default:
+				b.WriteByte(' ')
+				column += 1 + n
+			}
+			b.WriteString(word)
+		}
+		b.WriteByte('\n')
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := io.WriteString(f.w, b.String()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // quiet keeps go-redis from writing to standard error.

@@ -27,7 +27,11 @@ func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 		l.Close()
 		code, stdout, stderr := play(t, append(flags, "-service", addr, "-for", "2900ms")...)
 		require.Zero(t, code, stderr)
-		assert.Equal(t, len(flags) == 2, strings.HasPrefix(stderr, "fleet: cannot use the Redis server: "), stderr)
+		assert.Equal(t, len(flags) == 2, strings.Contains(stderr, "fleet: cannot use the Redis server: dial tcp 127.0.0.1:1: "), stderr)
+		assert.Equal(t, len(flags) == 2, strings.Contains(stderr, "level=WARN"), stderr)
+		for line := range strings.Lines(stdout + stderr) {
+			assert.LessOrEqual(t, len(line), 1+80, line)
+		}
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
 		require.GreaterOrEqual(t, len(lines), 2, stdout)
 		var accepted, throttled int
@@ -60,7 +64,7 @@ func TestWrongFlagsAreRejected(t *testing.T) {
 		code, stdout, stderr := play(t, args...)
 		assert.Equal(t, 2, code, "%q", args)
 		assert.Empty(t, stdout)
-		assert.Regexp(t, `^fleet: .*; -h lists the flags\n$`, stderr)
+		assert.Regexp(t, `^fleet: .*; -h lists the flags$`, strings.Join(strings.Fields(stderr), " "))
 		assert.NotContains(t, stderr, "secret")
 	}
 }
@@ -72,6 +76,14 @@ func TestHelpFitsEightyColumns(t *testing.T) {
 	for line := range strings.Lines(stdout) {
 		assert.LessOrEqual(t, len(line), 1+80, line)
 	}
+}
+
+func TestWideLinesAreFoldedAtSpaces(t *testing.T) {
+	var b strings.Builder
+	f := &folder{w: &b}
+	long := strings.Repeat("x", 100)
+	fmt.Fprintf(f, "%s123456 12 3\n%s123456 1\n%s %s b\n", strings.Repeat("12345678 ", 8), strings.Repeat("12345678 ", 8), long, long)
+	assert.Equal(t, strings.Repeat("12345678 ", 8)+"123456\n  12 3\n"+strings.Repeat("12345678 ", 8)+"123456 1\n"+long+"\n  "+long+"\n  b\n", b.String())
 }
 
 func TestPasswordComesFromTheEnvironmentOrTheURL(t *testing.T) {
