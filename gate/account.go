@@ -59,6 +59,8 @@ type account struct {
 	ticket     Ticket
 	lanes      lanes
 	inner      queue         // inner requests, which are sent before all others
+	patience   time.Duration // how long recently canceled waiters without a deadline had waited, smoothed
+	canceledAt time.Duration // when such a waiter was last canceled
 	given      time.Duration // how long recent requests that got no response had waited for one
 	givenAt    time.Duration // when given was last increased
 	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
@@ -200,6 +202,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 			a.unsend(w.ticket)
 		}
 	default:
+		a.lostPatience(w)
 		if w.queue.remove(w); w.queue != &a.inner && a.pacer != nil {
 			a.turned++
 		}
@@ -439,6 +442,11 @@ func (a *account) dispatch() {
 			w.queue.remove(w)
 		} else {
 			w, turn = a.lanes.pop(a.pacer.Probing())
+		}
+		if a.shouldDefer(w, now) {
+			w.deferred = true
+			w.queue.push(w)
+			continue
 		}
 		// A waiter that is too late gives up its turn to the next waiter. The only
 		// waiter, however, is sometimes sent even if it is too late, because responses

@@ -12,6 +12,7 @@ type waiter struct {
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // whether deadline is set
+	deferred   bool // whether it has been put behind the others: see account.shouldDefer
 	inner      bool // whether it is an inner request, which is sent before all others
 	queue      *queue
 	prev, next *waiter

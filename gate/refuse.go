@@ -133,3 +133,30 @@ func (w *waiter) refused(err *Error) {
 	w.queue.remove(w)
 	w.ready <- err
 }
+
+// recent is how long the patience of canceled waiters is remembered.
+const recent = 10 * time.Second
+
+// lostPatience records how long a canceled waiter without a deadline had waited.
+func (a *account) lostPatience(w *waiter) {
+	if w.limited {
+		return
+	}
+	now := a.now()
+	if a.patience == 0 || now-a.canceledAt > recent {
+		a.patience = now - w.since
+	}
+	a.patience += (now - w.since - a.patience) / 4
+	a.canceledAt = now
+}
+
+// shouldDefer reports whether w should go behind the other waiters, once. If callers without
+// a deadline give up, in order of arrival each of them would be sent just before that, and
+// none would get a response. A request that has been refused several times is never deferred.
+func (a *account) shouldDefer(w *waiter, now time.Duration) bool {
+	if w.limited || w.deferred || w.resend > 2 || a.waiting() == 0 || a.canceledAt == 0 || now-a.canceledAt > recent {
+		return false
+	}
+	waited := now - w.since
+	return waited > a.patience-2*a.answered() && waited < 2*a.patience
+}

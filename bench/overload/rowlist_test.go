@@ -728,5 +728,13 @@ func otherRows() []row {
 			},
 			goals: []aim{answeredOf(0, 20*time.Second, 0.95), sentAtMost(1.1)},
 		},
+		{
+			name: "canceled/after-1s", seeds: 8,
+			situation: sim.Situation{
+				Limits: limit(20, 1), RetryAfter: "1", Answers: "50ms", Length: 3 * time.Minute,
+				Callers: []sim.Callers{{Workers: 60, GivesUp: time.Second}},
+			},
+			goals: []aim{answeredOf(0, 3*time.Minute, 0.95), sentAtMost(1.1)},
+		},
 	}
 }

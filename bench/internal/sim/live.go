@@ -120,6 +120,12 @@ func (l *live) call(ctx context.Context, kind, n int) bool {
 		defer cancel()
 		defer time.AfterFunc(time.Duration(rng.Int64N(int64(10*time.Second))), cancel).Stop()
 	}
+	if c.GivesUp > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer time.AfterFunc(c.GivesUp, cancel).Stop()
+	}
 	if c.Context != nil {
 		ctx = c.Context(ctx)
 	}

@@ -70,6 +70,7 @@ type Callers struct {
 
 	From, Until   time.Duration // when the calls are made; Until 0: until the end of the run; Once ignores Until
 	Timeout, Most time.Duration // timeout of each call, random between Timeout and Most if Most is set; 0: no timeout
+	GivesUp       time.Duration // time after which each call is canceled, although its context has no deadline; 0: never
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Cost          float64       // number of requests that an accepted request counts as; 0: one
 	Answers       Answers       // response time of these calls; empty: the situation's
