@@ -681,3 +681,57 @@ func TestPaceIsNotRaisedWhileNoRequestIsAnswered(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// In order of arrival, each request would be sent just before its caller gives up.
+func TestCallersThatGiveUpWithoutADeadlineAreAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit, length = 20.0, time.Minute
+		g, start := new(gate.Adaptive), time.Now()
+		r := gate.Request{Key: "k"}
+		var mu sync.Mutex
+		tokens, last, answered, sent := limit, start, 0, 0
+		call := func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			defer time.AfterFunc(time.Second, cancel).Stop()
+			ticket, err := g.Wait(ctx, r)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			now := time.Now()
+			tokens, last = min(limit, tokens+limit*now.Sub(last).Seconds()), now
+			ok := tokens >= 1
+			if ok {
+				tokens--
+			}
+			sent++
+			mu.Unlock()
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+				g.Observe(r, ticket, gate.Outcome{})
+				return
+			}
+			if !ok {
+				g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+				return
+			}
+			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
+			mu.Lock()
+			answered++
+			mu.Unlock()
+		}
+		var all sync.WaitGroup
+		for range 60 {
+			all.Go(func() {
+				for time.Since(start) < length {
+					call()
+				}
+			})
+		}
+		all.Wait()
+		assert.Greater(t, float64(answered), 0.9*limit*length.Seconds())
+		assert.Less(t, float64(sent), 1.2*float64(answered))
+	})
+}
