@@ -210,9 +210,10 @@ func ofFields(v reflect.Value) *remembered {
 		body.Kind() != reflect.Slice || body.Type().Elem().Kind() != reflect.Uint8 {
 		return nil
 	}
-	// Below 400, the SDK made the error itself, or did not expect a response that reports
-	// no failure. Above 599, there are no status codes.
-	if n := code.Int(); n < 400 || n > 599 {
+	// Without a status, the SDK made the error itself. From 100 to 399, it may have done so
+	// too, or it did not expect a response that reports no failure. A Transport counts every
+	// other status as a failure, even one that HTTP does not define.
+	if n := code.Int(); n <= 0 || 100 <= n && n < 400 {
 		return nil
 	}
 	target := redact(address.String())

@@ -199,6 +199,25 @@ func TestWrapAddsNoTypedErrorForAStatusBelow400(t *testing.T) {
 	}
 }
 
+// Like a Transport, Wrap counts every status code outside 100 to 399 as a failure.
+func TestWrapAddsTheTypedErrorForAStatusThatHTTPDoesNotDefine(t *testing.T) {
+	for _, code := range []int{99, 600, 999, 1000} {
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(unexpected{endpoint + "/groups", "GET", []int{200}, code, nil}), &e, code)
+		assert.Equal(t, iamhttp.Code(code), e.Code)
+	}
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("/v3/odd", iamtest.Keystone(600, "Odd.").With("X-Openstack-Request-Id", "req-odd"))
+		_, err := sdk.Request("GET", "/odd", "")
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(err), &e)
+		assert.Equal(t, iamhttp.Code(600), e.Code)
+		assert.Equal(t, "req-odd", e.RequestID, "the typed error must be the Transport's")
+	})
+}
+
 func TestWrapFindsTheFailureOfACallWhoseURLChangedOnTheWay(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		for _, status := range []int{302, 303, 307} {

@@ -200,7 +200,7 @@ func Wrap(err error) error {
 		return err // the request was not sent, whatever else err holds
 	}
 	sr := serviceError(err)
-	if sr == nil || sr.StatusCode < 400 {
+	if sr == nil || sr.StatusCode <= 0 || 100 <= sr.StatusCode && sr.StatusCode < 400 {
 		// The SDK also makes a ServiceResponseError for a success that it cannot decode,
 		// with the status of the success, and one with status 0 for a failing response
 		// that broke off.

@@ -665,6 +665,14 @@ func (b *onceBody) Close() error {
 	return nil
 }
 
+// Like a Transport, Wrap counts every status code outside 100 to 399 as a failure.
+func TestWrapAddsATypedErrorForAStatusThatHTTPDoesNotDefine(t *testing.T) {
+	for _, code := range []int{99, 600, 999} {
+		err := iamhuaweicloud.Wrap(&sdkerr.ServiceResponseError{StatusCode: code})
+		assert.ErrorIs(t, err, iamhttp.Code(code))
+	}
+}
+
 func TestWrapAddsATypedErrorToErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	plain := errors.New("plain")
 	value := sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorCode: "IAM.0004", ErrorMessage: "no\nuser"}
