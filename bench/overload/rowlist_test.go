@@ -89,13 +89,13 @@ func makespanOf(ideal time.Duration, goal float64) aim {
 	}}
 }
 
-func quantileOf(name string, q, goal float64) aim {
-	return aim{strings.TrimSpace(fmt.Sprintf("%[2]s p%.0[1]f in seconds", 100*q, name)), goal, false, func(r *sim.Record) float64 {
+func p99Of(name string, goal float64) aim {
+	return aim{strings.TrimSpace(name + " p99 in seconds"), goal, false, func(r *sim.Record) float64 {
 		part := r.Of(name)
 		if part.OK() == 0 {
 			return never
 		}
-		return sim.Quantile(part.Latency(), q).Seconds()
+		return sim.Quantile(part.Latency(), 0.99).Seconds()
 	}}
 }
 
@@ -345,14 +345,12 @@ func twoLimitRows() []row {
 // Time without requests, and requests that stay open, say nothing about the time that a
 // response takes.
 func quietRows() []row {
-	failed := func(name string) aim {
-		return aim{name + " calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of(name).Failed()) }}
-	}
+	noneFailed := aim{"burst calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of("burst").Failed()) }}
 	burst := func(at time.Duration) sim.Callers {
 		return sim.Callers{Name: "burst", Once: 60, From: at, Timeout: 30 * time.Second}
 	}
 	// A burst takes three seconds if a pause of a second is followed by 40 calls at 20/s.
-	goals := []aim{failed("burst"), quantileOf("burst", 0.99, 3.1)}
+	goals := []aim{noneFailed, p99Of("burst", 3.1)}
 	once := sim.Situation{
 		Limits: limit(20, 1), RetryAfter: "1", Answers: "50ms", Length: 3 * time.Minute,
 		Callers: []sim.Callers{{Once: 1}, burst(time.Minute)},
@@ -379,7 +377,7 @@ func quietRows() []row {
 				{From: 4 * minute, Until: 25 * minute, Share: 1, Count: 1, Status: 429, RetryAfter: "1"},
 			},
 		},
-		goals: []aim{failed("burst"), quantileOf("burst", 0.99, 15)},
+		goals: []aim{noneFailed, p99Of("burst", 15)},
 	})
 	window := sim.Situation{
 		Limits:     []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 150, Window: minute}}},
@@ -389,7 +387,7 @@ func quietRows() []row {
 	for at := 35 * time.Second; at < 25*minute; at += 5 * minute {
 		window.Callers = append(window.Callers, sim.Callers{Once: 20, From: at})
 	}
-	rows = append(rows, row{name: "quiet/window", seeds: 8, situation: window, goals: []aim{failed("burst"), quantileOf("burst", 0.99, 10)}})
+	rows = append(rows, row{name: "quiet/window", seeds: 8, situation: window, goals: []aim{noneFailed, p99Of("burst", 10)}})
 	for _, apart := range []time.Duration{2 * time.Millisecond, 37 * time.Millisecond} {
 		rows = append(rows, row{
 			name: fmt.Sprintf("watches/%v-apart", apart), seeds: 8,
@@ -415,7 +413,7 @@ func quietRows() []row {
 				{Name: "burst", Once: 100, From: time.Minute, Timeout: 5 * time.Second},
 			},
 		},
-		goals: []aim{failed("burst"), quantileOf("burst", 0.99, 0.2)},
+		goals: []aim{noneFailed, p99Of("burst", 0.2)},
 	})
 }
 
@@ -448,7 +446,7 @@ func laneRows() []row {
 			},
 		},
 		goals: []aim{
-			quantileOf("interactive", 0.99, 1.04),
+			p99Of("interactive", 1.04),
 			{"interactive calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of("interactive").Failed()) }},
 			{"bulk successes per second, first 90 s", 95, true, func(r *sim.Record) float64 {
 				return float64(r.Of("bulk").Answered(0, 90*time.Second)) / 90
@@ -701,7 +699,7 @@ func otherRows() []row {
 				Answers: "50ms", Length: 30 * time.Second,
 				Callers: []sim.Callers{{Rate: 500, Hosts: 1000000}},
 			},
-			goals: []aim{quantileOf("", 0.99, 0.051), noneFails},
+			goals: []aim{p99Of("", 0.051), noneFails},
 		},
 		{
 			name: "ban/30s",
