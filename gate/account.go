@@ -113,14 +113,14 @@ func (a *account) sample() Ticket {
 	if a.accepted.Load()%marksEvery != 0 {
 		return 0
 	}
-	return sampled | Ticket(a.now())
+	return sampled | Ticket(a.now()) //nolint:gosec // a.now() is not negative
 }
 
 // timed records how long an accepted request with a sampled ticket took. A long poll must
 // not hide how long other requests take. Concurrent calls may overwrite each other's
 // results.
 func (a *account) timed(t Ticket) {
-	took, trip := int64(a.now())-int64(t&^sampled), a.trip.Load()
+	took, trip := int64(a.now())-int64(t&^sampled), a.trip.Load() //nolint:gosec // the rest of the ticket is 63 bits
 	if trip > 0 {
 		took = trip + (min(took, 2*trip+int64(time.Millisecond))-trip)/4
 	}

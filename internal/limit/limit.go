@@ -46,7 +46,7 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 	return l.Per / windowShare, true
 }
 
-// Any, passed as below to Longer, Stated or Of, makes a wait of any length count.
+// Any makes a wait of any length count, if you pass it as below to Longer, Stated or Of.
 const Any = time.Duration(math.MaxInt64)
 
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
