@@ -378,6 +378,9 @@ func sendable(req *http.Request) bool {
 			return false
 		}
 	}
+	if strings.ContainsFunc(req.URL.RawQuery, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return false // net/http's server responds with a 400
+	}
 	// No SDK sends an Authorization that is not printable ASCII, or a relative path.
 	a := req.Header.Get("Authorization")
 	return a == strings.Map(func(r rune) rune {
