@@ -1,0 +1,5 @@
+//go:build race
+
+package iamhttp_test
+
+const raceDetector = true
