@@ -109,7 +109,7 @@ type Transport struct {
 	// WrappedRoundTripper() http.RoundTripper.
 	SignatureLife time.Duration
 
-	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
+	closing int32 // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
 }
 
 var (
