@@ -77,11 +77,13 @@ func (c *call) loop() (*http.Response, error) {
 		}
 		f := c.describe(resp, err)
 		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
+		// If the caller gives up while BodyFailed reads the body, c.wait ends the call. The
+		// body must not be used then, because BodyFailed may still be reading.
 		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) && cancelctx.Ended(c.req) == nil {
 			stop = StopNotRetryable
 		}
 		var body io.ReadCloser
-		if stop == StopUnset && cancelctx.Ended(c.req) == nil { // otherwise BodyFailed may still be reading, and c.wait ends the call
+		if stop == StopUnset && cancelctx.Ended(c.req) == nil {
 			if body, err = resend.Body(c.req); err != nil {
 				stop, f.cause = StopBodyNotReplayable, err
 			}

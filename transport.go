@@ -21,10 +21,11 @@ import (
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
 type Transport struct {
-	// Base sends each attempt. If nil, http.DefaultTransport is used. If http.DefaultTransport
-	// passes requests to the Transport itself, the original one is used instead, even where a
-	// Base passes an attempt to http.DefaultTransport. The response bodies
-	// that Base returns must allow Close during a Read, as net/http's bodies do.
+	// Base sends each attempt. If nil, http.DefaultTransport is used. If you have made the
+	// Transport a part of http.DefaultTransport, its attempts go to the original default
+	// transport instead, whether they come from the Transport or from a Base that uses
+	// http.DefaultTransport. The response bodies that Base returns must allow Close during a
+	// Read, as net/http's bodies do.
 	Base http.RoundTripper
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.

@@ -14,7 +14,8 @@ import (
 // one polite client. It learns the account's limit from the responses. After a 429, all
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
 // pace that the service accepts, in order of [Priority] and arrival; retries usually go
-// before first attempts of the same priority.
+// before first attempts of the same priority. While callers without a deadline give up,
+// those that have waited about as long let newer ones go first.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports

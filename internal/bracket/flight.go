@@ -195,7 +195,9 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 			return at
 		}
 	}
-	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) || seconds(now-f.since) > f.hold*c.unit()) {
+	full := f.extra == 0 && f.flying >= f.cap
+	doubtful := !f.sure && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
+	if held := seconds(now-f.since) > f.hold*c.unit(); full && (doubtful || held) {
 		f.step = 1
 		if f.sure {
 			f.step = max(1, f.cap/20)

@@ -20,9 +20,13 @@ const Life = 15 * time.Minute
 const Layout = "20060102T150405Z"
 
 // Time returns when a request was signed. It returns false if the request is not signed
-// with an access key, or if X-Sdk-Date is missing or invalid.
+// with an access key, or if X-Sdk-Date is missing or invalid. Time is called for every
+// request at a gate, so it looks for the two usual spellings of Authorization only.
 func Time(h http.Header) (time.Time, bool) {
-	authorization := Values(h, "Authorization")
+	authorization := h["Authorization"]
+	if authorization == nil {
+		authorization = h["authorization"]
+	}
 	if len(authorization) != 1 {
 		return time.Time{}, false
 	}
