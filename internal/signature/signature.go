@@ -25,7 +25,7 @@ const Layout = "20060102T150405Z"
 func Time(h http.Header) (time.Time, bool) {
 	authorization := h["Authorization"]
 	if authorization == nil {
-		authorization = h["authorization"]
+		authorization = h["authorization"] //nolint:staticcheck // a program may have set the header in this way
 	}
 	if len(authorization) != 1 {
 		return time.Time{}, false
