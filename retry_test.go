@@ -581,6 +581,26 @@ func TestRequestIsRetriedAfterACachedResponseToAnotherRequest(t *testing.T) {
 	})
 }
 
+// A layer below can also share one response among concurrent requests.
+func TestRequestIsRetriedAfterAResponseToARequestThatBeganEarlier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(408, ""), answer(408, ""), answer(429, ""))
+		below := &iamhttp.Transport{Base: base, Backoff: constant(10 * time.Second), MaxAttempts: 3, PassThrough: true}
+		shared := make(chan *http.Response, 1)
+		go func() {
+			resp, err := below.RoundTrip(newRequest(t, "GET", "")) // sent after 0 s, 10 s and 20 s
+			assert.NoError(t, err)
+			shared <- resp
+		}()
+		time.Sleep(5 * time.Second)
+		own := script(func(*http.Request) (*http.Response, error) { return <-shared, nil }, answer(200, ""))
+		resp, err := (&iamhttp.Transport{Base: own, Backoff: zero, MaxAttempts: 5}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err, "the shared 429 is the first response to this request, so the request must be retried")
+		resp.Body.Close()
+		assert.Equal(t, 2, own.count())
+	})
+}
+
 func TestStackedTransportsWithWrappersInBetweenSendNoMoreRequestsThanOneTransport(t *testing.T) {
 	for name, between := range map[string]func(http.RoundTripper) http.RoundTripper{
 		"a RoundTripper that clones the request": func(rt http.RoundTripper) http.RoundTripper {

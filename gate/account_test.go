@@ -672,3 +672,43 @@ func TestTimeWithoutRequestsDoesNotCountAsTimeThatResponsesTake(t *testing.T) {
 		assert.Zero(t, s.Waiting)
 	})
 }
+
+func TestWhichWaitersGoBehindTheOthersWhileCallersGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const s, ms = time.Second, time.Millisecond
+		g := new(Adaptive)
+		p := closed()
+		p.trip = 50 * ms // so a response is expected within 60 ms
+		g.Join(&others{known: p})
+		a := g.account("k")
+		a.lanes.push(&waiter{}, Normal)
+		time.Sleep(time.Minute)
+		for range 3 {
+			a.lostPatience(&waiter{since: a.now() - s})
+		}
+		a.lostPatience(&waiter{since: a.now() - 10*s, limited: true}) // its deadline has ended, which says nothing
+		a.lostPatience(&waiter{since: a.now() - 10*s, inner: true})
+		now := a.now()
+		for name, tt := range map[string]struct {
+			w    waiter
+			want bool
+		}{
+			"its caller may give up before the response": {waiter{since: now - 881*ms}, true},
+			"there is time for two responses":            {waiter{since: now - 879*ms}, false},
+			"its caller is more patient":                 {waiter{since: now - 2*s}, false},
+			"it has a deadline":                          {waiter{since: now - 900*ms, limited: true}, false},
+			"it has gone behind the others before":       {waiter{since: now - 900*ms, deferred: true}, false},
+			"it has been refused twice":                  {waiter{since: now - 900*ms, resend: 2}, true},
+			"it has been refused three times":            {waiter{since: now - 900*ms, resend: 3}, false},
+		} {
+			assert.Equal(t, tt.want, a.shouldDefer(&tt.w, now), name)
+		}
+		assert.True(t, a.shouldDefer(&waiter{since: now + 9*s}, now+9900*ms))
+		assert.False(t, a.shouldDefer(&waiter{since: now + 10*s}, now+10900*ms), "nobody has given up for more than ten seconds")
+		time.Sleep(11 * s)
+		a.lostPatience(&waiter{since: a.now() - 3*s})
+		assert.Equal(t, 3*s, a.patience, "patience of more than ten seconds ago should not count")
+		a.lanes = lanes{}
+		assert.False(t, a.shouldDefer(&waiter{since: now - 900*ms}, now), "no other request waits")
+	})
+}

@@ -139,7 +139,7 @@ const recent = 10 * time.Second
 
 // lostPatience records how long a canceled waiter without a deadline had waited.
 func (a *account) lostPatience(w *waiter) {
-	if w.limited {
+	if w.limited || w.inner {
 		return
 	}
 	now := a.now()

@@ -66,7 +66,7 @@ func (f *flight) raise(n int) {
 	f.extra -= n - f.cap
 	f.cap, f.strikes = n, 0
 	if f.extra <= 0 { // the whole step was accepted
-		f.step = max(1, min(2*f.step, f.cap/2))
+		f.step = min(2*f.step, max(1, f.cap/2))
 		f.extra = f.step
 	}
 }

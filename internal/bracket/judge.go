@@ -277,7 +277,6 @@ func (c *Controller) mostlyIdle(e epoch) bool { return 2*c.idle > e.took+e.silen
 // judgePace sets the bracket anew and chooses the pace.
 func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	if c.mostlyIdle(e) { // halve the pace at most, because little is known
-		c.base = 0
 		c.lo = max(proven, min(c.lo, c.refused.pace))
 		c.pace = max((1-c.Margin)*c.lo, c.refused.pace/2)
 		c.hi = max(c.hi, 1.1*c.pace)

@@ -235,6 +235,7 @@ func TestWhenTheRateOfAnEpochIsABoundOfTheLimit(t *testing.T) {
 		"half of the requests have no response":             {func(c *Controller) { c.accepted, c.flying = 10, 10 }, true},
 		"more than half of the requests have no response":   {func(c *Controller) { c.accepted, c.flying = 9, 11 }, false},
 		"the pace was raised":                               {func(c *Controller) { c.raises = 1 }, false},
+		"for most of the time, no request was waiting":      {func(c *Controller) { c.idle = 2 }, false},
 		"an outcome is not known":                           {func(c *Controller) { c.unknown = 1 }, false},
 		"a gap too short to save up all that the limit can": {func(c *Controller) { c.gap = 1.1 }, true}, // 21 requests in 3 s, and 7.9 can be saved up
 		"a gap in which all is saved up":                    {func(c *Controller) { c.gap = 1.2 }, false},
@@ -253,6 +254,7 @@ func TestWhenTheRateOfAnEpochIsABoundOfTheLimit(t *testing.T) {
 // The rate of such an epoch is the callers' rate, not the limit.
 func TestRefusalAfterMostlyIdleTimeHalvesThePaceAtMost(t *testing.T) {
 	for name, tt := range map[string]struct{ lo, idle, want float64 }{
+		"the refused pace was above the upper bound":    {1, 52, 10. / 2},
 		"more than half of the time was idle":           {8, 51, 0.9 * 8},
 		"the pace was far above the proven one":         {1, 51, 10. / 2},
 		"half of the time was idle: judged by its rate": {1, 50, 0},
@@ -260,14 +262,21 @@ func TestRefusalAfterMostlyIdleTimeHalvesThePaceAtMost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.begin, c.last, c.sent, c.accepted, c.lo, c.silence, c.idle = 1*sec, 100*sec, 20, 20, tt.lo, 1, tt.idle
+			if tt.idle > 51 {
+				c.hi = 4
+			}
 			s := with(3)
 			s.at, s.seq = 100*sec, 20
 			c.close(100*sec, s, sec)
 			c.judge(101*sec, 0)
-			if tt.idle > 50 {
+			switch {
+			case tt.idle > 51:
+				assert.InDelta(t, tt.want, c.pace, 1e-9)
+				assert.InDelta(t, 1.1*tt.want, c.hi, 1e-9, "the bracket should contain the pace")
+			case tt.idle > 50:
 				assert.InDelta(t, tt.want, c.pace, 1e-9)
 				assert.InDelta(t, 16, c.hi, 1e-9, "the upper bound should stay")
-			} else {
+			default:
 				assert.Less(t, c.pace, 1.0, "the pace should follow the rate of the epoch")
 			}
 		})
@@ -284,6 +293,12 @@ func TestTimeInWhichNoRequestWaitsIsCounted(t *testing.T) {
 	assert.Equal(t, 5.0, c.idle)
 	c.start(16 * sec)
 	assert.Zero(t, c.idle)
+
+	c = paced()
+	c.burst, c.burst0, c.next = 1, 1, 10*sec
+	c.Idle(10*sec + 50*ms)
+	c.Idle(10*sec + 80*ms) // no whole turn has been unused
+	assert.InDelta(t, 0.08, c.idle, 1e-9, "time must not be counted twice")
 }
 
 func TestBurstGrowsAgainIfAllOfItWasAcceptedAndSavedUpAgain(t *testing.T) {
@@ -305,6 +320,14 @@ func TestBurstGrowsAgainIfAllOfItWasAcceptedAndSavedUpAgain(t *testing.T) {
 	c.burst, c.burst0, c.used = 4, 5, 4
 	c.Idle(10 * sec)
 	assert.Equal(t, 5.0, c.burst, "it should not exceed what the limit can save up")
+
+	c = paced()
+	c.burst, c.burst0, c.credit, c.next = 4, 9, 4, 10*sec
+	for range 4 {
+		c.Sent(10*sec, 0)
+	}
+	c.Idle(11 * sec)
+	assert.Equal(t, 8.0, c.burst, "requests of the burst should count as used")
 }
 
 func TestLongestGapBetweenTwoRequestsIsCountedPerEpoch(t *testing.T) {
