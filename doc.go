@@ -1,7 +1,7 @@
 // Package iamhttp provides an [http.RoundTripper] that implements the retry and error
 // semantics of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). By
-// default, it retries only what the API's table of status codes allows to be sent again
-// unchanged: 408, and 429 after Retry-After. A failing response that is not retried
+// default, it retries only after the status codes for which the API's table allows it: 408,
+// and 429 after Retry-After. A failing response that is not retried
 // becomes a typed error.
 //
 // In your own client, put the Transport outermost and handle errors:
@@ -34,8 +34,9 @@
 //
 // From version 1.0.0 on, the module follows semantic versioning. Until then, a minor
 // version may change the API; CHANGELOG.md says how. Any version may change the text of
-// errors, String methods and log records, the exact waits within the documented bounds,
-// which failures have a Reason, how quickly a gate finds its pace, and internal packages.
+// errors, String methods and log records (but not that of a StopReason or a Reason, which
+// metrics use), the exact waits within the documented bounds, which failures have a Reason,
+// how quickly a gate finds its pace, and internal packages.
 // It may also add fields, so name the fields in struct literals. Use all modules at the
 // same version.
 package iamhttp

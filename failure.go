@@ -38,7 +38,8 @@ func (f Failure) Status() (*StatusError, bool) {
 }
 
 // Tee returns an OnFailure function that calls each f in turn, such as the result of
-// [LogFailures] and a function that counts failures. Nil functions are skipped.
+// [LogFailures] and a function that counts failures. Nil functions are skipped. The result
+// is safe for concurrent use if each f is.
 func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 	return func(ctx context.Context, failure Failure) {
 		for _, each := range f {

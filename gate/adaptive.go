@@ -15,11 +15,13 @@ import (
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
 // pace that the service accepts, in order of [Priority] and arrival; retries usually go
 // before first attempts of the same priority. While callers without a deadline give up,
-// those that have waited about as long let newer ones go first.
+// those that have waited about as long let newer ones go first. A Retry-After of more than
+// 24 hours counts as 24 hours.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
-// that use the same accounts, and it forgets unused keys. In tests with testing/synctest,
+// that use the same accounts, and it forgets keys that have not been used for 10 to 20
+// minutes, or sooner if there are thousands. In tests with testing/synctest,
 // use an Adaptive in one bubble only, and not outside of it.
 //
 // As soon as the gate expects a response to miss the deadline of its request's context,
@@ -29,7 +31,7 @@ import (
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the first 429.
 	// Requests that are spread over time may exceed it, and so may those that a
-	// RoundTripper below the Transport sends, as described above. Requests that have been
+	// RoundTripper below the Transport sends (see the comment on Adaptive). Requests that have been
 	// in flight for two seconds usually do not count when a new burst finds the window
 	// full. The window grows by up to half with each round trip, or after two seconds
 	// without a response, and never shrinks. Zero means 64; negative means unlimited.

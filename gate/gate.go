@@ -85,7 +85,7 @@ type Limit struct {
 }
 
 // String returns a description such as "200 per 5m0s (user) new in 30s", where 30s is
-// Reset, or "" for the zero value.
+// Reset, or "" for the zero value. It leaves out Remaining, and Per without Requests.
 func (l Limit) String() string {
 	var parts []string
 	if l.Requests > 0 {

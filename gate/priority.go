@@ -3,7 +3,8 @@ package gate
 import "context"
 
 // A Priority decides which of an account's waiting requests are sent first. The zero
-// value is Normal.
+// value is Normal. Higher values than Interactive count as Interactive, and lower ones than
+// Bulk as Bulk.
 type Priority int
 
 // The priorities. Waiting Interactive requests are sent before Normal ones, and Normal

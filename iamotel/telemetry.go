@@ -16,7 +16,7 @@ const scope = "github.com/iamhttp/iamhttp/iamotel"
 
 // A Telemetry records what Transports do. The zero value is ready to use. A Telemetry is
 // safe for concurrent use, so several Transports can share one; do not copy or change it
-// after first use.
+// after first use. Errors of the metrics API go to OpenTelemetry's error handler.
 type Telemetry struct {
 	// TracerProvider creates the spans. If nil, the global provider is used.
 	TracerProvider trace.TracerProvider

@@ -173,7 +173,8 @@ func TestARequestIsSentEvenIfTheRoundTrippersOwnRequestGotNoResponse(t *testing.
 	})
 }
 
-// impatient is a RoundTripper that waits for a response for at most a second.
+// impatient is a RoundTripper that waits at most a second for an error. It is used where
+// there is no response.
 type impatient struct{ Rt http.RoundTripper }
 
 func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -221,7 +221,7 @@ func (s *Server) window() time.Duration {
 	return s.Window
 }
 
-// Requests returns the requests received so far, in order.
+// Requests returns the requests received so far, in order. Do not change their Headers.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,7 +68,8 @@ type Options struct {
 
 	// Local is this process's own gate. Set Local to change the gate's settings or to
 	// read its Stats. Local.StartWindow applies to the whole fleet and is divided among
-	// the processes. Local must not have been used yet. If nil, New creates one.
+	// the processes. Local must not have been used yet, which New does not check. Its Stats
+	// count this process's requests; the pace is that of the fleet. If nil, New creates one.
 	Local *gate.Adaptive
 
 	// Logger receives one warning when this process loses the fleet, and one line when
@@ -79,7 +80,8 @@ type Options struct {
 }
 
 // A Gate is a [gate.Gate] that makes this process a member of the fleet with its database
-// and namespace. Create one per process, with [New]. A Gate is safe for concurrent use.
+// and namespace. Create one per process, with [New]; the zero value is not usable. A Gate
+// is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
 // the namespace, a version number and the database). A hash hides a long random key, such

@@ -2,6 +2,7 @@ package redisgate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,7 +25,8 @@ return 1`
 // joins the fleet as soon as it can.
 //
 // The error states which step failed, or that there was no reply before ctx ended. It
-// wraps the client's error or the cause of ctx, if there is one.
+// wraps the client's error or the cause of ctx, if there is one. After Close, Ping returns
+// an error that wraps neither.
 func (g *Gate) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.ping(ctx) }()
@@ -39,8 +41,8 @@ func (g *Gate) Ping(ctx context.Context) error {
 func (g *Gate) ping(ctx context.Context) error {
 	const name = "ping"
 	failed := func(what string, err error) error { return fmt.Errorf("redisgate: cannot %s: %w", what, err) }
-	if err := g.ctx.Err(); err != nil {
-		return failed("use a closed gate", err)
+	if g.ctx.Err() != nil {
+		return errors.New("redisgate: the gate is closed")
 	}
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
@@ -54,7 +56,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
-		return failed("keep accounts on the server", err)
+		return failed("store accounts on the server", err)
 	}
 	if _, err := g.count(ctx, "0", false); err != nil {
 		return failed("join the fleet", err)

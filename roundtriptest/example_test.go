@@ -48,7 +48,7 @@ func ExampleTraps() {
 		fmt.Println(trap.Name)
 		break
 	}
-	// Output: an answer is a response or else an error
+	// Output: RoundTrip returns either a response or an error
 }
 
 // To leave out a clause that your RoundTripper breaks on purpose, skip its trap by name.

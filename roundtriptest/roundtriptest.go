@@ -94,8 +94,8 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 
 var traps = []Trap{
 	// These traps are about the result of RoundTrip.
-	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
-	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with an error of its own.`, clientTimeoutKeepsAnswer},
+	{"RoundTrip returns either a response or an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
+	{"a client's timeout does not hide the response", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with an error of its own.`, clientTimeoutKeepsAnswer},
 	{"an error of the base stays an error", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." Without a response from the server, there is nothing else to return.`, errorStays},
 	// These traps are about the caller's request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
@@ -104,12 +104,12 @@ var traps = []Trap{
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 is about retrying the same request; without its content it is a different request.`, noEmptyRetry},
 	// These traps are about tasks that belong to other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
-	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
+	{"a response is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
 	// These traps are about responses that are not returned, and about a broken base.
-	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
+	{"the connection of a retried response is reused", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
-	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases may leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
+	{"a broken base causes no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases may leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
 	{"a request is sent once", `http.RoundTripper: "RoundTrip executes a single HTTP transaction"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a request with a non-idempotent method unless it has some means to know that the request semantics are actually idempotent".`, sentOnce},
 	{"a cancel reaches the attempt in flight", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response: obtaining a connection, sending the request, and reading the response headers and body."`, cancelReachesAttempt},
 	// These traps are about waiting; the last one is about odd responses.
@@ -118,16 +118,16 @@ var traps = []Trap{
 	{"a client's timeout ends the wait", `http.Client.Timeout: "The Client cancels requests to the underlying Transport as if the Request's Context ended."`, clientTimeoutEndsWait},
 	{"Retry-After is understood in all its forms", `RFC 9110 §10.2.3: "Retry-After = HTTP-date / delay-seconds", "delay-seconds = 1*DIGIT"; §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three HTTP-date formats."`, retryAfterForms},
 	{"a wrong clock does not matter", `RFC 9110 §6.6.1: Date is the time at which the message was originated; the HTTP-date in Retry-After (§10.2.3) comes from the same clock.`, wrongClock},
-	{"a server is not asked again earlier than it said", `RFC 9110 §10.2.3: Retry-After says "how long the user agent ought to wait before making a follow-up request".`, neverEarly},
-	{"callers that were throttled are no storm", `RFC 6585 §4: a 429 "MAY include a Retry-After header indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
-	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
-	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
+	{"no retry before Retry-After has elapsed", `RFC 9110 §10.2.3: Retry-After says "how long the user agent ought to wait before making a follow-up request".`, neverEarly},
+	{"throttled callers do not all retry at once", `RFC 6585 §4: a 429 "MAY include a Retry-After header indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
+	{"there is a pause without Retry-After too", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
+	{"an odd response causes no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
 	// These traps are about the requests that are sent, and about errors.
-	{"Content-Length stays", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
-	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; user info, and credentials in header fields (§11.6), must not be shared.`, noSecrets},
+	{"Content-Length is kept", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
+	{"errors contain no secrets", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; user info, and credentials in header fields (§11.6), must not be shared.`, noSecrets},
 	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares values, and a struct that contains a header is not comparable.`, pointerErrors},
-	{"GetBody is handed on", `http.Transport: "only retries a request upon encountering a network error if [...] the request [...] either has no body or has its Request.GetBody defined"; HTTP/2 uses GetBody to resend a refused stream.`, getBodyKept},
-	{"wrapped twice it sends as often as once", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
+	{"GetBody is passed on", `http.Transport: "only retries a request upon encountering a network error if [...] the request [...] either has no body or has its Request.GetBody defined"; HTTP/2 uses GetBody to resend a refused stream.`, getBodyKept},
+	{"wrapped twice, it sends as often as once", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
 }
 
 // A trial is a RoundTripper that is being checked, with its options.

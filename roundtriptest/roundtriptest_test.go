@@ -82,7 +82,7 @@ func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	}
 	found := 0
 	for trap := range roundtriptest.Traps() {
-		if trap.Name == "without Retry-After there is a pause as well" || trap.Name == "Retry-After is understood in all its forms" {
+		if trap.Name == "there is a pause without Retry-After too" || trap.Name == "Retry-After is understood in all its forms" {
 			found++
 			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received only 1 request(s)")
 			assert.ErrorContains(t, trap.Check(t, fails, passThrough), "a 429 was to be retried, but the base received only 0 request(s) (error: no)")
@@ -215,7 +215,7 @@ var defects = map[string]struct {
 	below   func(base http.RoundTripper, req *http.Request) (*http.Response, error)
 	wrap    func(base http.RoundTripper) http.RoundTripper
 }{
-	"an answer is a response or else an error": {
+	"RoundTrip returns either a response or an error": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil && resp.StatusCode == 500 {
@@ -224,7 +224,7 @@ var defects = map[string]struct {
 			return resp, err
 		},
 	},
-	"a client's timeout does not hide the answer": {
+	"a client's timeout does not hide the response": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			return tr.RoundTrip(req.WithContext(noDeadline{req.Context()}))
 		},
@@ -295,7 +295,7 @@ var defects = map[string]struct {
 			return tr.RoundTrip(next)
 		},
 	},
-	"an answer is returned with its body untouched": {
+	"a response is returned with its body untouched": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {
@@ -309,7 +309,7 @@ var defects = map[string]struct {
 			return onlyRoundTrip{&iamhttp.Transport{Base: base, PassThrough: true}}
 		},
 	},
-	"the connection of an interim answer is used again": {
+	"the connection of a retried response is reused": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			resp, err := base.RoundTrip(req)
 			if err == nil && resp != nil && resp.StatusCode == 429 && resp.Body != nil {
@@ -327,7 +327,7 @@ var defects = map[string]struct {
 			return resp, err
 		},
 	},
-	"a broken base gives no panic": {
+	"a broken base causes no panic": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			resp, err := base.RoundTrip(req)
 			if err == nil && resp.StatusCode == 0 {
@@ -395,14 +395,14 @@ var defects = map[string]struct {
 	"a wrong clock does not matter": {
 		below: edit(func(h http.Header) { h.Del("Date") }),
 	},
-	"a server is not asked again earlier than it said": {
+	"no retry before Retry-After has elapsed": {
 		below: edit(func(h http.Header) {
 			if h.Get("Retry-After") == "100" {
 				h.Set("Retry-After", "30")
 			}
 		}),
 	},
-	"callers that were throttled are no storm": {
+	"throttled callers do not all retry at once": {
 		wrap: func(base http.RoundTripper) http.RoundTripper {
 			var calls atomic.Int32
 			b := &broken{Transport: iamhttp.Transport{PassThrough: true}}
@@ -419,12 +419,12 @@ var defects = map[string]struct {
 			return b
 		},
 	},
-	"without Retry-After there is a pause as well": {
+	"there is a pause without Retry-After too": {
 		wrap: func(base http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: base, PassThrough: true, Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
 		},
 	},
-	"an odd answer gives no panic": {
+	"an odd response causes no panic": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			resp, err := base.RoundTrip(req)
 			if err == nil && resp != nil {
@@ -433,7 +433,7 @@ var defects = map[string]struct {
 			return resp, err
 		},
 	},
-	"Content-Length stays": {
+	"Content-Length is kept": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			sent := *req
 			if iamhttp.ResendCount(req.Context()) > 0 && req.Body != nil {
@@ -442,7 +442,7 @@ var defects = map[string]struct {
 			return base.RoundTrip(&sent)
 		},
 	},
-	"an error tells no secret": {
+	"errors contain no secrets": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err != nil {
@@ -461,14 +461,14 @@ var defects = map[string]struct {
 			return resp, err
 		},
 	},
-	"GetBody is handed on": {
+	"GetBody is passed on": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			sent := *req
 			sent.GetBody = nil
 			return base.RoundTrip(&sent)
 		},
 	},
-	"wrapped twice it sends as often as once": {
+	"wrapped twice, it sends as often as once": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {

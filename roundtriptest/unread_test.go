@@ -18,7 +18,7 @@ import (
 // reuses the connection.
 func TestTrapDetectsThatAnInterimResponseIsClosedWithoutBeingRead(t *testing.T) {
 	for trap := range roundtriptest.Traps() {
-		if trap.Name != "the connection of an interim answer is used again" {
+		if trap.Name != "the connection of a retried response is reused" {
 			continue
 		}
 		err := trap.Check(t, func(base http.RoundTripper) http.RoundTripper {

@@ -433,7 +433,7 @@ func TestConfiguringAClientAgainDoesNotMakeTheTransportItsOwnBase(t *testing.T) 
 	assert.NoError(t, err)
 }
 
-func TestWrapAddsATypedErrorToErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
+func TestWrapAddsAMissingTypedErrorToErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	plain := errors.New("plain")
 	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
 	typed := iamhttp.NewStatusError(404, nil, nil)

@@ -126,7 +126,7 @@ func TestHandWrittenErrorAgreesWithStatusError(t *testing.T) {
 
 func TestWrongFlagsAreRejectedBeforeAnythingIsMeasured(t *testing.T) {
 	for _, args := range [][]string{
-		{"-rounds", "0"}, {"-rounds", "x"}, {"-peer", "nonsense"}, {"-peer", ""}, {"-call", "nonsense"}, {"-contract=maybe"}, {"-write=maybe"}, {"-write", "-call", "4-get"}, {"-write", "-peer", "iamhttp"}, {"-write", "-peer", "iamhttp"}, {"-what"}, {"nonsense"},
+		{"-rounds", "0"}, {"-rounds", "x"}, {"-peer", "nonsense"}, {"-peer", ""}, {"-call", "nonsense"}, {"-contract=maybe"}, {"-write=maybe"}, {"-write", "-call", "4-get"}, {"-write", "-peer", "iamhttp"}, {"-what"}, {"nonsense"},
 	} {
 		var stderr strings.Builder
 		assert.Equal(t, 2, cli.Run("compare", usage, func() error { return run(args, io.Discard) }, io.Discard, &stderr), args)

@@ -81,7 +81,7 @@ func expected(users, callers int) string {
 	least := max(float64(users)-burst, 0) / rate
 	return fmt.Sprintf(`%d users, %d at a time. The service accepts %.0f requests per second, and %.0f
 at once after a pause, so this takes at least %.1f s. Expect a pause of one
-second whenever the gate meets the limit, and a handful of 429s.
+second whenever the gate meets the limit, and about 10 to 20 429s.
 `, users, callers, rate, burst, least)
 }
 

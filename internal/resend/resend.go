@@ -1,6 +1,6 @@
 // Package resend says which requests may be sent again, and builds their retries. It marks
 // the context of a retry, so that RoundTrippers below the Transport can distinguish the
-// retry from a first attempt.
+// retry from a first attempt. For go-retryablehttp, it marks some first attempts too.
 package resend
 
 import "context"
@@ -8,7 +8,7 @@ import "context"
 // A Resend holds the information that the context of a retry carries.
 type Resend struct {
 	Count int   // the number of attempts before this one
-	Began int64 // when the call began, in nanoseconds since 1970 (an int64 is smaller than a time.Time, which matters if many calls wait); 0: unknown
+	Began int64 // when the call began, in nanoseconds since 1970, because a time.Time is larger, and many calls may wait; 0: unknown
 }
 
 type key struct{}
@@ -36,5 +36,5 @@ func (c *Context) Value(k any) any {
 	return c.Context.Value(k)
 }
 
-// String prevents fmt from printing the fields of a Context.
+// String keeps the contexts that wrap a Context from printing its fields.
 func (c *Context) String() string { return "iamhttp.resendContext" }
