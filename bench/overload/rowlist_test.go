@@ -40,7 +40,7 @@ var families = []family{
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
 		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
-	{"A limit of 360 or 100 per hour.", slowRows()},
+	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
 	{"For ten minutes, 100 clients that do not communicate make occasional calls: in total, 1.2 times as many as the limit of 40 per minute allows.",
@@ -609,17 +609,21 @@ func inFlightRows() []row {
 }
 
 func slowRows() []row {
+	const length = 2 * time.Hour
 	var rows []row
-	for _, perHour := range []float64{360, 100} {
-		const length = 2 * time.Hour
-		rows = append(rows, row{
-			name: fmt.Sprintf("slow/%v-per-hour", perHour),
-			situation: sim.Situation{
-				Limits: limit(perHour/3600, 0), RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
-				Callers: []sim.Callers{{Workers: 3}},
-			},
-			goals: []aim{sentAtMost(1.3), noneFails, answeredOf(0, length, 0.8)},
-		})
+	for _, perHour := range []float64{1440, 360, 100} {
+		for _, retryAfter := range []sim.RetryAfter{sim.Seconds, sim.Absent, "1"} {
+			name := fmt.Sprintf("slow/%v-per-hour", perHour)
+			name += map[sim.RetryAfter]string{sim.Absent: "-RA0", "1": "-RA1"}[retryAfter]
+			rows = append(rows, row{
+				name: name,
+				situation: sim.Situation{
+					Limits: limit(perHour/3600, 0), RetryAfter: retryAfter, Answers: "50ms", Length: length,
+					Callers: []sim.Callers{{Workers: 3}},
+				},
+				goals: []aim{sentAtMost(1.3), noneFails, answeredOf(0, length, 0.8)},
+			})
+		}
 	}
 	return rows
 }

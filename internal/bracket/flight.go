@@ -20,7 +20,7 @@ type flight struct {
 	pace    float64       // the pace that the cap has replaced; 0: none yet
 	strikes int           // number of recent refusals of requests that were sent within the cap
 	since   time.Duration // when the cap was set, or was last kept or lowered after a refusal
-	hold    float64       // units from since to the next trial; a cap that is not sure is usually tried sooner
+	hold    float64       // units, or round trips if these are longer, from since to the next trial; a cap that is not sure is usually tried sooner
 
 	dropped time.Duration // send time of the latest request when a cap was last dropped
 	doubt   float64       // seconds after dropped for which no cap is suspected
@@ -197,7 +197,7 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	}
 	full := f.extra == 0 && f.flying >= f.cap
 	doubtful := !f.sure && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
-	if held := seconds(now-f.since) > f.hold*c.unit(); full && (doubtful || held) {
+	if held := seconds(now-f.since) > f.hold*max(c.unit(), c.trip); full && (doubtful || held) {
 		f.step = 1
 		if f.sure {
 			f.step = max(1, f.cap/20)

@@ -245,6 +245,18 @@ func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 	}
 }
 
+func TestCapIsTestedAgainAfterTenUnitsOrTenRoundTrips(t *testing.T) {
+	for trip, want := range map[float64]time.Duration{0.1: 100 * sec, 5: 140 * sec} {
+		c := capped(true, 20)
+		c.trip, c.notice, c.noticed = trip, 0.01, true // quick refusals, so the unit does not depend on the round trip
+		require.Equal(t, 1.0, c.unit())
+		c.nextByCap(want)
+		assert.Zero(t, c.flight.extra, "round trips of %v s", trip)
+		c.nextByCap(want + 1)
+		assert.Equal(t, 1, c.flight.extra, "round trips of %v s", trip)
+	}
+}
+
 func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
 	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may be sent together

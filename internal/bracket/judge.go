@@ -9,19 +9,18 @@ import (
 
 // A memory holds what the controller keeps from one epoch to the next.
 type memory struct {
-	learned      bool          // whether the first refusal has been judged, here or by the Controller that this one continues
-	past         []epoch       // latest epochs that judgeEpoch has judged, oldest first
-	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
-	marks        []Mark        // marks of the latest epoch in which a request was accepted
-	total        int64         // number of requests that were accepted in the epoch in which they were sent
-	ended        time.Duration // send time of the refused request that ended the epoch recorded in marks
-	sumSent      float64       // number of requests accepted in the latest epochs, with decaying weights
-	sumTime      float64       // seconds that the latest epochs and their silences took, with the same weights
-	needed       float64       // length of the latest silence after which a request was accepted, in seconds
-	longest      float64       // length of the longest recent silence, in seconds; it decays
-	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
-	heardAt      time.Duration // latest time at which an accepted request was sent
-	guessed      bool          // whether the pace is a guess, made after several probes failed
+	learned bool          // whether the first refusal has been judged, here or by the Controller that this one continues
+	past    []epoch       // latest epochs that judgeEpoch has judged, oldest first
+	proven  []float64     // lower bounds of the limit that the latest epochs prove, oldest first
+	marks   []Mark        // marks of the latest epoch in which a request was accepted
+	total   int64         // number of requests that were accepted in the epoch in which they were sent
+	ended   time.Duration // send time of the refused request that ended the epoch recorded in marks
+	sumSent float64       // number of requests accepted in the latest epochs, with decaying weights
+	sumTime float64       // seconds that the latest epochs and their silences took, with the same weights
+	needed  float64       // length of the latest silence after which a request was accepted, in seconds
+	longest float64       // the longest recent wait, in seconds, as least counts it; it decays unless a refusal confirms it
+	heardAt time.Duration // latest time at which an accepted request was sent
+	guessed bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
 	bestHi   float64       // hi when best was found
@@ -117,17 +116,28 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 }
 
 // least returns the pace below which the controller cannot learn, which is usually one
-// request per two silences. Without Retry-After, a silence may be an outage, so it counts
-// as no longer than the longest pause that the controller chooses on its own. A caller
-// without a gate would retry as often.
+// request per two waits. A wait is Retry-After or, if that is longer, the silence that
+// the service required. The latter counts as no longer than the longest pause that the
+// controller chooses on its own, because it may be an outage. A caller without a gate
+// would retry as often.
 func (c *Controller) least() float64 {
-	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.98*c.longestAsked)
+	wait := max(c.asked, min(c.wanted, c.OwnMost))
+	since := max(seconds(c.refused.at-c.heardAt), 0)
+	// If the limit accepts one request in a certain time, Retry-After is only the rest of
+	// this time, and is short at the right pace. The sum of both then shows that the
+	// longest wait is still true.
+	if sum := wait + since; c.probes <= 1 && math.Abs(sum-c.longest) > max(1, 0.2*c.longest) {
+		c.longest *= 0.9
+	}
+	c.longest = max(c.longest, wait)
+	if c.probes > 2 { // three refusals in a row are not chance, so a request has to wait this long
+		c.longest = max(c.longest, min(since, c.OwnMost))
+	}
 	if c.asked == 0 {
 		return 0.5 / min(max(c.longest, 1), c.OwnMost)
 	}
-	// Retry-After may be only the rest of the gap between two requests.
-	gap := c.asked + min(max(seconds(c.closed-c.heardAt), 0), c.longestAsked)
-	return min(0.5/c.asked, 1/gap)
+	// At a pace that is too low for another reason, since is long.
+	return min(0.5/wait, 1/(wait+min(since, c.longest)))
 }
 
 // judgeFirst makes a first guess from what was accepted until the end of the first pause.

@@ -671,27 +671,57 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 
 func TestLowerBoundOfThePace(t *testing.T) {
 	for name, tt := range map[string]struct {
-		asked, longest, longestAsked float64
-		heardAt                      time.Duration // the refused request was sent at 12 s
-		want                         float64
+		asked, longest float64
+		heardAt        time.Duration // the refused request was sent at 12 s, and the pause ended at 12.5 s
+		want, kept     float64
 	}{
-		"one request in twice Retry-After":                                               {4, 50, 0, 12 * sec, 1. / 8},
-		"after a longer gap before the refusal: one request in the gap plus Retry-After": {4, 50, 40, 2 * sec, 1. / 14},
-		"the gap counts as at most the longest recent Retry-After":                       {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
-		"the current Retry-After counts as recent":                                       {4, 50, 0, 2 * sec, 1. / 8},
-		"without Retry-After, one request in twice the longest recent silence, decayed":  {0, 10, 0, 12 * sec, 0.5 / 8},
-		"without Retry-After, a silence counts as at most 15 s":                          {0, 500, 0, 12 * sec, 0.5 / 15},
-		"without Retry-After, a silence counts as at least a second":                     {0, 0, 0, 12 * sec, 0.5},
-		"an accepted request that was sent after the refusal gives no gap":               {4, 50, 40, 13 * sec, 1. / 8},
+		"one request in twice Retry-After":                                               {4, 4, 12 * sec, 1. / 8, 4},
+		"after a longer gap before the refusal: one request in the gap plus Retry-After": {4, 40, 2 * sec, 1. / 14, 36},
+		"the gap counts as at most the longest recent wait":                              {4, 8, 2 * sec, 1. / (4 + 7.2), 7.2},
+		"the current Retry-After counts as a recent wait":                                {4, 0, 2 * sec, 1. / 8, 4},
+		"a gap and a Retry-After that make up the longest wait confirm it":               {1, 10, 2 * sec, 1. / 11, 10},
+		"a sum that is a fifth longer confirms it too":                                   {2, 10, 2 * sec, 1. / 12, 10},
+		"a longer sum does not":                                                          {3, 10, 2 * sec, 1. / 12, 9},
+		"a shorter sum does not":                                                         {1, 10, 6 * sec, 1. / 7, 9},
+		"short times confirm each other within a second":                                 {1, 1.5, 10600 * ms, 1 / 2.4, 1.5},
+		"without Retry-After, one request in twice the longest recent silence, decayed":  {0, 10, 12 * sec, 0.5 / 9, 9},
+		"without Retry-After, a silence counts as at most 15 s":                          {0, 500, 12 * sec, 0.5 / 15, 450},
+		"without Retry-After, a silence counts as at least a second":                     {0, 0, 12 * sec, 0.5, 0.5},
+		"an accepted request that was sent after the refusal gives no gap":               {4, 50, 13 * sec, 1. / 8, 45},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
 			c.begin, c.probes, c.silence, c.pause = 2*sec, 1, 0, 12500*ms
-			c.asked, c.longest, c.longestAsked, c.heardAt, c.pace = tt.asked, tt.longest, tt.longestAsked, tt.heardAt, 1e-9
+			c.asked, c.longest, c.heardAt, c.pace = tt.asked, tt.longest, tt.heardAt, 1e-9
 			c.judge(12500*ms, 0)
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
-			assert.InDelta(t, max(0.5, 0.8*tt.longest), c.longest, 1e-9)
-			assert.InDelta(t, max(tt.asked, 0.98*tt.longestAsked), c.longestAsked, 1e-9)
+			assert.InDelta(t, tt.kept, c.longest, 1e-9)
+		})
+	}
+}
+
+func TestFailedProbesShowHowLongARequestMustWait(t *testing.T) {
+	for name, tt := range map[string]struct {
+		asked, wanted, longest float64
+		probes                 int
+		heardAt                time.Duration // the probe was sent at 12 s
+		want, kept             float64
+	}{
+		"two refusals may be chance":                                  {1, 2, 1, 2, 6 * sec, 1 / (2.5 + 2.5), 2.5},
+		"three are not":                                               {1, 2, 1, 3, 6 * sec, 1 / (2.5 + 6), 6},
+		"the wait before the latest probe counts":                     {1, 5, 1, 3, 12 * sec, 0.5 / 5.5, 5.5},
+		"what may be an outage counts as 15 s at most":                {1, 60, 1, 9, 12 * sec, 0.5 / 15, 15},
+		"and so does the time without an accepted request":            {1, 2, 1, 9, -100 * sec, 1 / (2.5 + 15), 15},
+		"a Retry-After counts as a whole":                             {60, 120, 1, 9, -100 * sec, 1 / (60 + 60.), 60},
+		"while probes fail, the longest wait does not become shorter": {1, 2, 10, 2, 11 * sec, 0.5 / 2.5, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.begin, c.probes, c.accepted, c.flying, c.pause = 2*sec, tt.probes, 0, 0, 12500*ms
+			c.asked, c.wanted, c.longest, c.heardAt, c.pace = tt.asked, tt.wanted, tt.longest, tt.heardAt, 1e-9
+			c.judge(12500*ms, 0)
+			assert.InDelta(t, tt.want, c.pace, 1e-9)
+			assert.InDelta(t, tt.kept, c.longest, 1e-9)
 		})
 	}
 }

@@ -8,7 +8,7 @@ import "time"
 // this rule, a controller that may raise its pace at most once per round trip would need
 // minutes to find the limit of such a service.
 
-// leastNotice is the shortest time that a refusal counts as having taken, in seconds.
+// leastNotice is the lower bound of the time that a refusal counts as taking, in seconds.
 const leastNotice = 1e-6
 
 // notices records how long a refusal took, in seconds.
@@ -23,8 +23,8 @@ func (c *Controller) notices(took float64) {
 }
 
 // quick reports whether the service is known to refuse requests much sooner than it
-// responds to accepted ones. As long as the round trip is not known, it reports whether
-// refusals are known to take less than OwnPause.
+// responds to accepted ones. While the round trip is unknown, it reports whether refusals
+// are known to take less than OwnPause. It returns false if Late is set.
 func (c *Controller) quick() bool {
 	switch {
 	case c.notice == 0 || c.Late:
@@ -45,16 +45,17 @@ func (c *Controller) delay() float64 {
 }
 
 // responding reports whether accepted requests seem to get their responses. It returns
-// false only if several requests are in flight, and no response to an accepted request
-// has arrived for more than two round trips and two turns of this epoch. Those in flight
-// may be lost. Without the turns, a few very slow requests would prevent any raise from a
+// false only if several requests are in flight and, in this epoch, no response to an
+// accepted request has arrived for longer than two round trips plus two turns. Those in
+// flight may then be lost. Without the turns, a few very slow requests would prevent any raise from a
 // low pace, at which responses are rare.
 func (c *Controller) responding(now time.Duration) bool {
 	return !c.heard || c.flying <= 1 || seconds(now-max(c.heardOn, c.begin)) <= 2*c.trip+2/c.pace
 }
 
-// settled reports whether the requests in flight were accepted, because refusals are quick
-// and would have arrived by now. If others got no response, these may get none either.
+// settled reports whether the requests in flight must have been accepted: refusals are
+// quick and would have arrived by now. If other requests got a 5xx or no response, these
+// may fail in the same way.
 func (c *Controller) settled(now time.Duration) bool {
 	return c.quick() && c.unknown == 0 && seconds(now-c.last) >= c.delay() && c.responding(now)
 }
