@@ -258,6 +258,15 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"an object without a message":               {404, `{"user":{"name":"bob"}}`, "", "", ""},
 		"unknown wrapper name next to a message":    {404, `{"x":{"message":"no"},"message":"yes"}`, "", "yes", ""},
 
+		"NestJS":                                  {400, `{"statusCode":400,"message":["name must be a string"],"error":"Bad Request"}`, "", "name must be a string", ""},
+		"a problem with a list of details":        {400, `{"title":"Bad Request","detail":[{"msg":"field required"}]}`, "", "field required", ""},
+		"a problem with the errors of each field": {400, `{"type":"about:blank","title":"Bad Request","status":400,"errors":{"Name":["The Name field is required."]}}`, "", "The Name field is required.", ""},
+		"Huawei's databases":                      {400, `{"errCode":"DBS.200001","externalMessage":"Parameter error."}`, "DBS.200001", "Parameter error.", ""},
+		"Zaqar":                                   {404, `{"title":"Not Found","description":"Queue x does not exist."}`, "", "Queue x does not exist.", ""},
+		"Gnocchi":                                 {404, `{"code":404,"title":"Not Found","description":{"cause":"Metric does not exist","detail":"x"}}`, "", "x", ""},
+		"a title that repeats the status":         {404, `{"title":"Not Found"}`, "", "Not Found", ""},
+		"a description without a title":           {404, `{"name":"bob","description":"x"}`, "", "", ""},
+
 		"SAP's rate limit":                             {429, inString(`{"error": {"message": "Too Many Requests", "status": "429 Too Many Requests"}}`), "", "Too Many Requests", ""},
 		"JSON in a string, cut off":                    {429, `"{\"error\": {\"message\": \"Too Many`, "", "Too Many", ""},
 		"JSON in a string, after white space":          {429, ` "\n{\"code\":\"A.1\",\"message\":\"x\"}" `, "A.1", "x", ""},

@@ -269,6 +269,12 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{401, "Error authenticating with application credential: Application Credential is expired", iamhttp.ReasonCredentialExpired},
 		{401, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb.", iamhttp.ReasonCredentialRejected},
 		{401, "The request you have made requires authentication.", iamhttp.ReasonUnknown},
+		// A new token would not help here.
+		{401, "The access token is not valid for this audience.", iamhttp.ReasonUnknown},
+		{401, "Token is invalid for the requested region.", iamhttp.ReasonUnknown},
+		{401, "This token is not valid for project demo", iamhttp.ReasonUnknown},
+		{401, "Invalid token for tenant x", iamhttp.ReasonUnknown},
+		{401, "Invalid token", iamhttp.ReasonTokenExpired},
 		{403, "X-Auth-Token is invalid", iamhttp.ReasonTokenExpired},
 		{403, "You are not authorized to perform the requested action: identity:create_user.", iamhttp.ReasonUnknown},
 		{409, "Conflict occurred attempting to store user - Duplicate entry found with name bob at domain ID default.", iamhttp.ReasonAlreadyExists},

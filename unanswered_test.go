@@ -354,13 +354,13 @@ func TestAttemptsOfATokenRequestAreNotAttemptsOfTheRequestThatNeedsTheToken(t *t
 func TestPOSTIsNotRetriedIfARedirectLedToADialError(t *testing.T) {
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	refused.Close()
 	var carriedOut atomic.Int32
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		carriedOut.Add(1)
 		http.Redirect(w, r, "http://"+refused.Addr().String(), http.StatusSeeOther)
 	}))
 	defer service.Close()
+	refused.Close() // only now, because the service might have got the same port
 	client := &http.Client{Transport: newBase(t)}
 	req, err := http.NewRequestWithContext(t.Context(), "POST", service.URL, strings.NewReader("x"))
 	require.NoError(t, err)

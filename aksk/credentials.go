@@ -11,10 +11,11 @@ import (
 // credentials also have a SecurityToken, which is sent with each request. The zero value
 // means no credentials.
 //
-// Printing, logging or marshaling Credentials shows none of the three fields, with two
-// exceptions: package fmt does not call methods for the verbs %p and %w (go vet reports
-// both) or on values in unexported fields. Therefore, do not print a struct that holds
-// Credentials in an unexported field.
+// Printing, logging or marshaling Credentials shows none of the three fields, with three
+// exceptions. Package fmt does not call methods for the verbs %p and %w (go vet reports
+// both), and not on values in unexported fields: do not print a struct that holds
+// Credentials in such a field. And testing libraries print differences by reflection, so
+// compare with ==.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string

@@ -110,12 +110,16 @@ func replace(h http.Header, name, value string) {
 }
 
 // defaultNames returns the names of the headers to sign in an unsigned request. If the name
-// of a User-Agent is not canonical, net/http also sends a User-Agent of its own.
+// of a User-Agent or an Accept-Encoding is not canonical, or the value is empty, net/http may
+// also send one of its own.
 func defaultNames(h http.Header) string {
 	names := append(make([]string, 0, len(h)+1), "host")
 	for k, values := range h {
 		name := strings.ToLower(k)
-		if len(values) > 0 && !unsigned(name) && (name != "user-agent" || k == "User-Agent" && values[0] != "") {
+		special := name == "user-agent" || name == "accept-encoding"
+		own := special && (k != http.CanonicalHeaderKey(k) || len(signature.Values(h, name)) > len(values))
+		empty := len(values) == 0 || special && values[0] == ""
+		if !own && !empty && !unsigned(name) {
 			names = append(names, name)
 		}
 	}

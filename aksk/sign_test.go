@@ -168,6 +168,14 @@ func TestHeadersAreFoundWhateverTheCapitalizationOfTheirNames(t *testing.T) {
 		}, true},
 		"a security token": {func(r *http.Request) { r.Header["x-security-token"] = []string{"x"} }, true},
 		"a User-Agent":     {func(r *http.Request) { r.Header["user-agent"] = []string{"x"} }, true},
+		"two User-Agents": {func(r *http.Request) {
+			r.Header["user-agent"], r.Header["User-Agent"] = []string{"x"}, []string{"y"}
+		}, true},
+		"an Accept-Encoding":       {func(r *http.Request) { r.Header["accept-encoding"] = []string{"identity"} }, true},
+		"an empty Accept-Encoding": {func(r *http.Request) { r.Header.Set("Accept-Encoding", "") }, true},
+		"two Accept-Encodings": {func(r *http.Request) {
+			r.Header["accept-encoding"], r.Header["Accept-Encoding"] = []string{"identity"}, []string{"br"}
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := new(iamtest.Server)

@@ -21,6 +21,7 @@ var checks = []check{
 	{"requests for a throttled key wait even without Retry-After", `Gate.Observe: "or, if RetryAfter is zero, for a time that the gate chooses".`, pauseOfItsOwn},
 	{"a later, longer pause also applies to waiting requests", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseExtended},
 	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseNotShortened},
+	{"a late success does not end a pause", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, pauseSurvives},
 	// These checks are about canceled and refused requests.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
 	{"a context may be of any type", `Gate.Wait's signature: a context.Context is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
@@ -43,6 +44,14 @@ func onward(t *trial) error {
 			}
 		}
 	}
+	// Nearly every request of a program has a deadline.
+	ctx, cancel := context.WithTimeout(t.ctx, time.Hour)
+	defer cancel()
+	c := t.start(ctx, t.request("key"))
+	if err := c.left(); err != nil {
+		return fmt.Errorf("with a deadline in an hour: %w", err)
+	}
+	t.tell(c, accepted)
 	return nil
 }
 
@@ -146,22 +155,29 @@ func (t *trial) together() (one, another *call, err error) {
 	}
 }
 
-// retryAfterObeyed sends first attempts and retries, because both have to wait.
+// retryAfterObeyed sends first attempts and retries, because both have to wait, and because
+// the 429 for either of them counts.
 func retryAfterObeyed(t *trial) error {
-	began, err := t.throttle("key", pause)
-	if err != nil {
+	return errors.Join(t.obeyed("first", 0), t.obeyed("retry", 1))
+}
+
+func (t *trial) obeyed(key string, resend int) error {
+	r := t.request(key)
+	r.Resend = resend
+	began := time.Now()
+	if err := t.pass(r, throttled(pause)); err != nil {
 		return err
 	}
 	return concurrently(4, func(i int) error {
-		r := t.request("key")
-		r.Resend = i % 2
+		r := t.request(key)
+		r.Resend = i
 		c := t.start(t.ctx, r)
 		if err := c.left(); err != nil {
 			return fmt.Errorf("after a pause of %v: %w", pause, err)
 		}
 		t.tell(c, accepted)
 		if took := c.at.Sub(began); took < pause {
-			return fmt.Errorf("Retry-After was %v, but a request with Resend %d was admitted after %v", pause, r.Resend, took)
+			return fmt.Errorf("a request with Resend %d got a 429 with Retry-After %v, but one with Resend %d was admitted after %v", resend, pause, r.Resend, took)
 		}
 		return nil
 	})
@@ -234,6 +250,29 @@ func pauseNotShortened(t *trial) error {
 	}
 	if ok && took[0] < 3*pause {
 		return fmt.Errorf("Retry-After was %v and then %v, but a request was admitted %v after the first response", 3*pause, pause, took[0])
+	}
+	return nil
+}
+
+// pauseSurvives finds a gate whose pause ends when a request that was sent before the 429
+// succeeds.
+func pauseSurvives(t *trial) error {
+	for _, result := range []gate.Result{gate.Accepted, gate.Unknown, gate.NotSent} {
+		one, another, err := t.together()
+		if another == nil || err != nil {
+			return err
+		}
+		began := time.Now()
+		t.tell(one, throttled(pause))
+		t.tell(another, gate.Outcome{Result: result})
+		c := t.start(t.ctx, t.request("key"))
+		if err := c.left(); err != nil {
+			return err
+		}
+		t.tell(c, accepted)
+		if took := c.at.Sub(began); took < pause {
+			return fmt.Errorf("Retry-After was %v, but after the outcome %q of a request that was sent before the 429, a request was admitted after %v", pause, result, took)
+		}
 	}
 	return nil
 }

@@ -166,6 +166,11 @@ func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 		g.leave()
 	}
 	if o.Result != gate.Throttled {
+		if g.has("a late success does not end a pause") {
+			g.mu.Lock()
+			delete(g.until, g.key(r))
+			g.mu.Unlock()
+		}
 		return
 	}
 	pause := o.RetryAfter
@@ -215,6 +220,58 @@ func TestEachCheckFindsOnlyItsOwnDefect(t *testing.T) {
 					assert.NoError(t, err, "the check of another clause failed because of this defect: %s", c.name)
 				}
 			}
+		})
+	}
+}
+
+// A flawed gate is an Adaptive with one mistake.
+type flawed struct {
+	gate.Adaptive
+	wait    func(context.Context, gate.Request) (gate.Ticket, error, bool) // the last result says whether Adaptive is not asked
+	observe func(gate.Request, gate.Outcome) gate.Outcome
+}
+
+func (g *flawed) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	if g.wait != nil {
+		if t, err, done := g.wait(ctx, r); done {
+			return t, err
+		}
+	}
+	return g.Adaptive.Wait(ctx, r)
+}
+
+func (g *flawed) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
+	if g.observe != nil {
+		o = g.observe(r, o)
+	}
+	g.Adaptive.Observe(r, t, o)
+}
+
+func TestMistakesOfGatesAreFound(t *testing.T) {
+	for name, mistake := range map[string]*flawed{
+		"it refuses every request with a deadline": {wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error, bool) {
+			_, limited := ctx.Deadline()
+			return 0, &gate.Error{Err: gate.ErrDeadline}, limited
+		}},
+		"it ignores the 429 of a retry": {observe: func(r gate.Request, o gate.Outcome) gate.Outcome {
+			if r.Resend > 0 {
+				return gate.Outcome{Result: gate.Unknown}
+			}
+			return o
+		}},
+		"a second retry does not wait": {wait: func(_ context.Context, r gate.Request) (gate.Ticket, error, bool) {
+			return 0, nil, r.Resend > 1
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var found []string
+			for _, c := range checks {
+				if err := attempt(t, c, &flawed{wait: mistake.wait, observe: mistake.observe}); err != nil {
+					found = append(found, c.name)
+					t.Log(c.name, err)
+				}
+			}
+			assert.NotEmpty(t, found)
 		})
 	}
 }

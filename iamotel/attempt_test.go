@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -90,6 +91,18 @@ func TestSpanOfAnAttemptThatPanickedIsAnErrorWithoutThePanicsText(t *testing.T) 
 	assert.Contains(t, s.Attributes, attribute.String("error.type", "_OTHER"))
 	assert.Equal(t, sdktrace.Status{Code: codes.Error}, s.Status)
 	assert.NotContains(t, fmt.Sprint(s), "the text")
+}
+
+func TestSpanOfAnAttemptThatFailedWithANilPointerIsAnErrorOfAnotherType(t *testing.T) {
+	for _, err := range []error{(*iamhttp.StatusError)(nil), (*net.OpError)(nil)} {
+		r := record()
+		rt := r.Spans(roundTripper(func(*http.Request) (*http.Response, error) { return nil, err }))
+		req, reqErr := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/", nil)
+		require.NoError(t, reqErr)
+		_, got := rt.RoundTrip(req) //nolint:bodyclose // there is no response
+		assert.Same(t, err, got)
+		assert.Contains(t, r.spans("GET")[0].Attributes, attribute.String("error.type", "_OTHER"), "%T", err)
+	}
 }
 
 func TestErrorTypeOfAProxyRefusalIsTheProxysStatusCode(t *testing.T) {

@@ -28,7 +28,14 @@ var (
 // errorType returns the attribute error.type, which is the class of err. There must be
 // few classes, because each class creates a time series. ctx is the request's context;
 // once ctx has ended, net/http may return its cause, which can be any error.
-func errorType(ctx context.Context, err error) attribute.KeyValue {
+//
+// If err is or wraps a nil pointer, its methods may panic; its class is then "_OTHER".
+func errorType(ctx context.Context, err error) (class attribute.KeyValue) {
+	defer func() {
+		if recover() != nil {
+			class = semconv.ErrorTypeOther
+		}
+	}()
 	var status *iamhttp.StatusError
 	var timeout net.Error
 	deadline, limited := ctx.Deadline()

@@ -218,6 +218,8 @@ func amount(d time.Duration) (n int64, unit string) {
 func Page(status int) Answer {
 	title := http.StatusText(status)
 	switch status { // nginx has its own titles for these statuses
+	case http.StatusUnauthorized:
+		title = "Authorization Required"
 	case http.StatusMethodNotAllowed:
 		title = "Not Allowed"
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:

@@ -47,6 +47,8 @@ var errCanceled = errors.New("net/http: request canceled")
 //   - A 101, or a success of a CONNECT, does not switch protocols.
 //   - An invalid response header does not fail: for example, one with a control character, or
 //     with a Content-Length or Transfer-Encoding that http.Transport rejects.
+//   - A handler that panics with http.ErrAbortHandler loses no bytes that it has written. A
+//     trailer that the handler announces only with http.TrailerPrefix arrives.
 //   - An httptrace.ClientTrace is not called.
 //   - There is only one attempt. http.Transport sends some requests again, such as a GET, if
 //     a connection that has been used before breaks.

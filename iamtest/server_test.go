@@ -441,6 +441,16 @@ func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	}
 }
 
+func TestPageHasTheTitlesOfNginx(t *testing.T) {
+	for status, title := range map[int]string{
+		400: "Bad Request", 401: "Authorization Required", 403: "Forbidden", 404: "Not Found", 405: "Not Allowed", 408: "Request Time-out",
+		409: "Conflict", 413: "Request Entity Too Large", 414: "Request-URI Too Large", 429: "Too Many Requests", 500: "Internal Server Error",
+		501: "Not Implemented", 502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out",
+	} {
+		assert.Contains(t, iamtest.Page(status).Body, fmt.Sprintf("<title>%d %s</title>", status, title))
+	}
+}
+
 func TestRetryAfterOfThrottledIsRoundedUpToSeconds(t *testing.T) {
 	for d, want := range map[time.Duration][]string{0: nil, 1: {"1"}, time.Second: {"1"}, 90*time.Second + 1: {"91"}} {
 		assert.Equal(t, want, iamtest.Throttled(d).Header["Retry-After"], d)

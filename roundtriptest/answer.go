@@ -31,7 +31,7 @@ func (o outcome) oneOf() error {
 // eitherOr: when some RoundTrippers stop retrying, they return their own error, or even
 // both the last response and an error, in which case nobody closes the body.
 func eitherOr(c *trial) error {
-	codes := []int{200, 404, 500, 503}
+	codes := []int{200, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504}
 	if c.Retries != 0 {
 		codes = append(codes, c.Retries) // every attempt gets this status
 	}
@@ -126,6 +126,25 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 // calling the outer client's CheckRedirect, and would send tokens that only the outer
 // client knows to remove.
 func redirectsLeft(c *trial) error {
+	if err := c.bubble(func() error {
+		base := replies(status(200, "Set-Cookie: session=1"))
+		rt := c.wrap(base)
+		for range 2 {
+			o, err := do(rt, newRequest("GET", ""))
+			o.close()
+			if err != nil {
+				return err
+			}
+		}
+		for _, s := range base.sent() {
+			if len(s.req.Header["Cookie"]) > 0 {
+				return errors.New("a cookie from a response was sent with the next request")
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	return c.bubble(func() error {
 		asked, base := 0, replies(status(302, "Location: http://elsewhere.example/"), status(200))
 		client := &http.Client{Transport: c.wrap(base), CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -152,17 +171,25 @@ func redirectsLeft(c *trial) error {
 // bodyUntouched: wrapping every body makes a 101's body read-only, and a code other
 // than 200 is not always a failure.
 func bodyUntouched(c *trial) error {
-	for _, code := range []int{101, 200, 201, 204, 206, 299, 300, 304, 399} {
+	codes := []int{101, 200, 201, 204, 206, 299, 300, 304, 399}
+	if !c.StatusErrors {
+		codes = append(codes, 401, 404, 500, 503)
+	}
+	for _, code := range codes {
 		err := c.bubble(func() error {
-			text := "a text that is the caller's to read"
-			b := newBody(text)
+			text := strings.Repeat("a text that is the caller's to read ", 4000)
+			var b *body // the latest attempt's; a failure may be retried
 			o, err := do(c.wrap(replies(func(req *http.Request) (*http.Response, error) {
+				b = newBody(text)
 				if code == http.StatusSwitchingProtocols {
-					return newResponse(req, code, connection{b, io.Discard}), nil
+					return newResponse(req, code, connection{b, io.Discard}, "X-Subject-Token: token"), nil
 				}
-				return newResponse(req, code, b), nil
+				return newResponse(req, code, b, "X-Subject-Token: token"), nil
 			})), newRequest("GET", ""))
 			switch err = errors.Join(err, o.err); {
+			case code >= 400 && (err != nil || o.resp != nil && o.resp.StatusCode != code):
+				o.close()
+				return nil // eitherOr reports this
 			case err != nil:
 				return fmt.Errorf("RoundTrip did not return the response: %w", err)
 			case o.resp == nil:
@@ -175,14 +202,21 @@ func bodyUntouched(c *trial) error {
 			case o.resp.Body == nil:
 				return errors.New("RoundTrip returned the response without its body")
 			}
+			if o.resp.Header.Get("X-Subject-Token") != "token" {
+				return errors.New("a field of the response's header is missing")
+			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
 				return errors.New("the response's body is no longer an io.Writer")
 			}
-			if read, closes := b.count(); read > 0 || closes > 0 {
+			if read, closes := b.count(); code < 400 && (read > 0 || closes > 0) { // a failure's body may be read ahead and put back
 				return fmt.Errorf("RoundTrip read %d bytes of the response's body and closed the body %d times", read, closes)
 			}
 			if got, err := io.ReadAll(o.resp.Body); err != nil || string(got) != text {
-				return fmt.Errorf("the response's body is %q (error: %v) instead of %q", got, err, text)
+				return fmt.Errorf("the response's body is %.50q, %d bytes (error: %v), instead of %.50q, %d bytes", got, len(got), err, text, len(text))
+			}
+			o.close()
+			if _, closes := b.count(); closes == 0 {
+				return errors.New("closing the response's body did not close the base's: its connection stays open")
 			}
 			return nil
 		})
@@ -190,7 +224,28 @@ func bodyUntouched(c *trial) error {
 			return fmt.Errorf("a response with the code %d: %w", code, err)
 		}
 	}
-	return nil
+	// A body that arrives later is lost if RoundTrip cancels the attempt's context when it
+	// returns.
+	return c.bubble(func() error {
+		w := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			time.Sleep(time.Second)
+			io.WriteString(w, "late")
+		}))
+		defer w.stop()
+		o, err := do(c.wrap(w), newRequest("GET", ""))
+		if err = errors.Join(err, o.err, o.oneOf()); err != nil {
+			return err
+		}
+		defer o.close()
+		if o.resp.Body == nil {
+			return errors.New("RoundTrip returned the response without its body")
+		}
+		if got, err := io.ReadAll(o.resp.Body); err != nil || string(got) != "late" {
+			return fmt.Errorf("a body that arrived after RoundTrip had returned is %q (error: %v) instead of \"late\"", got, err)
+		}
+		return nil
+	})
 }
 
 // A connection is the body of a 101.

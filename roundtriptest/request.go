@@ -18,22 +18,27 @@ const payload = `{"user":{"name":"alice"}}`
 // requestUnmodified: a RoundTripper must copy a request before it changes the body or
 // the header for a retry.
 func requestUnmodified(c *trial) error {
-	codes := []int{200, 404}
+	codes := []int{0, 200, 401, 404, 500, 503} // 0: no response
 	if c.Retries != 0 {
 		codes = append(codes, c.Retries)
 	}
 	for _, code := range codes {
 		if err := c.bubble(func() error {
+			first := status(code)
+			if code == 0 {
+				first = failure(errors.New("connection reset"))
+			}
 			req := newRequest("POST", payload)
 			req.Header.Set("X-Auth-Token", "secret")
 			before := *req
 			url := *req.URL
 			before.Header, before.URL = req.Header.Clone(), &url
-			o, err := do(c.wrap(replies(status(code), status(200))), req)
+			o, err := do(c.wrap(replies(first, status(200))), req)
 			o.close()
 			if err != nil {
 				return err
 			}
+			time.Sleep(time.Hour) // a goroutine that is left over must not modify the request, either
 			return unmodified(&before, req)
 		}); err != nil {
 			return fmt.Errorf("a request that got a %d: %w", code, err)
@@ -242,7 +247,7 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 func sentOnce(c *trial) error {
 	codes := []int{200}
 	if c.Retries < 500 { // otherwise, the RoundTripper declares that it retries such a status
-		codes = append(codes, 500, 503)
+		codes = append(codes, 0, 401, 500, 502, 503, 504) // 0: no response
 	}
 	for _, code := range codes {
 		for _, r := range []struct{ method, text string }{{"GET", ""}, {"POST", ""}, {"POST", payload}} {
@@ -251,6 +256,9 @@ func sentOnce(c *trial) error {
 			}
 			if err := c.bubble(func() error {
 				base := replies(status(code))
+				if code == 0 {
+					base = replies(failure(errors.New("connection reset")))
+				}
 				o, err := do(c.wrap(base), newRequest(r.method, r.text))
 				o.close()
 				if n := len(base.sent()); err == nil && n != 1 {
@@ -271,6 +279,9 @@ func noEmptyRetry(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
 	}
+	if err := c.sameRequest(); err != nil {
+		return err
+	}
 	return c.bubble(func() error {
 		req := newRequest("POST", payload)
 		req.Body, req.GetBody = newBody(payload), nil
@@ -283,6 +294,34 @@ func noEmptyRetry(c *trial) error {
 			}
 		}
 		return err
+	})
+}
+
+// sameRequest returns an error if a retry differs from the first attempt.
+func (c *trial) sameRequest() error {
+	return c.bubble(func() error {
+		req := newRequest("POST", payload)
+		req.URL.RawQuery, req.Host = "name=alice", "virtual.example"
+		req.Header.Set("X-Auth-Token", "secret")
+		base := replies(status(c.Retries), status(200))
+		o, err := do(c.wrap(base), req)
+		o.close()
+		if err != nil || len(base.sent()) < 2 { // other traps report that a request is not retried
+			return err
+		}
+		first, again := base.sent()[0], base.sent()[1]
+		for _, f := range []struct{ name, was, is string }{
+			{"method", first.req.Method, again.req.Method},
+			{"URL", first.req.URL.String(), again.req.URL.String()},
+			{"Host", first.req.Host, again.req.Host},
+			{"X-Auth-Token", first.req.Header.Get("X-Auth-Token"), again.req.Header.Get("X-Auth-Token")},
+			{"body", first.body, again.body},
+		} {
+			if f.was != f.is {
+				return fmt.Errorf("the retry is a different request: its %s is %q instead of %q", f.name, f.is, f.was)
+			}
+		}
+		return nil
 	})
 }
 

@@ -103,7 +103,31 @@ func cancelReachesAttempt(c *trial) error {
 			return fmt.Errorf("a %s: %w", method, err)
 		}
 	}
-	return nil
+	if c.Retries == 0 {
+		return nil
+	}
+	return c.bubble(func() error {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		var goesOn atomic.Bool
+		base := replies(status(c.Retries), func(req *http.Request) (*http.Response, error) {
+			cancel()
+			select {
+			case <-req.Context().Done():
+				return nil, context.Cause(req.Context())
+			case <-time.After(time.Hour):
+				goesOn.Store(true)
+				return status(200)(req)
+			}
+		})
+		o, err := do(c.wrap(base), newRequest("GET", "").WithContext(ctx))
+		o.close()
+		time.Sleep(2 * time.Hour)
+		if err == nil && goesOn.Load() {
+			err = errors.New("the call was canceled, but the retry in flight went on")
+		}
+		return err
+	})
 }
 
 // nothingLeft: a separate goroutine that waits, say in time.Sleep, can outlast the call.

@@ -100,7 +100,14 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		return nil, nil, err
 	}
 	resp, rest = &response{status: status, header: http.Header{}}, input[len(line[0]):]
-	last := "" // the previous field's name
+	last, long := "", []byte(nil) // the previous field's name, and its value if that is folded
+	header := resp.header
+	unfold := func() {
+		if values := header[last]; long != nil {
+			values[len(values)-1], long = string(long), nil
+		}
+	}
+	defer unfold()
 	for len(rest) > 0 {
 		field, after, _ := bytes.Cut(rest, []byte("\n"))
 		rest, field = after, bytes.TrimSuffix(field, []byte("\r"))
@@ -108,9 +115,13 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 			break
 		}
 		if values := resp.header[last]; (field[0] == ' ' || field[0] == '\t') && len(values) > 0 { // a folded line
-			values[len(values)-1] += " " + string(bytes.TrimSpace(field))
+			if long == nil {
+				long = []byte(values[len(values)-1])
+			}
+			long = append(append(long, ' '), bytes.TrimSpace(field)...)
 			continue
 		}
+		unfold()
 		name, value, found := bytes.Cut(field, []byte(":"))
 		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
 			return nil, nil, fmt.Errorf("standard input contains %s\ninstead of a header field (Name: value) or an empty line", quote(field))

@@ -144,6 +144,16 @@ func TestResponseWithAHugeBodyIsExplained(t *testing.T) {
 	assert.Contains(t, read(t, "HTTP/1.1 500 \r\n\r\n"+strings.Repeat("x", 3<<20)), "500")
 }
 
+// If each folded line copied the lines before it, this would take hours.
+func TestResponseWithManyFoldedLinesIsExplained(t *testing.T) {
+	const lines = 1 << 21
+	out := read(t, "HTTP/1.1 429 \r\nRetry-After: 5\r\nA: b"+strings.Repeat("\r\n c", lines)+"\r\n\r\n")
+	assert.Contains(t, out, "429")
+	resp, _, err := parseResponse([]byte("HTTP/1.1 429 \r\nA: b\r\n\tc \r\n d\r\nA: e\r\n f\r\n\r\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b c d", "e f"}, resp.header["A"])
+}
+
 func FuzzReadResponse(f *testing.F) {
 	f.Add("HTTP/1.1 100 Continue\r\n\r\nHTTP/2 429\nretry-after: 5\n\n{}")
 	f.Add("HTTP/1.1 200\ncontent-length: 1\n\nxHTTP/1.1 429\n y\n:")

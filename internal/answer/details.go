@@ -113,6 +113,9 @@ func decode(body []byte, status, depth int) details {
 		}
 	}
 	sentence := f.sentence
+	if f.title == nil {
+		f.description = nil
+	}
 	switch c := text(f.err); {
 	case len(c) == 0:
 	case c[0] == '{', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
@@ -123,7 +126,7 @@ func decode(body []byte, status, depth int) details {
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
 		first.detail, first.errorMsg, first.message, first.title,
-		f.detail, f.explanation, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
+		f.detail, f.explanation, f.description, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 	} {
 		if d.message = text(raw); len(d.message) > 0 {
 			break
@@ -134,8 +137,12 @@ func decode(body []byte, status, depth int) details {
 			break
 		}
 	}
-	if len(d.message) == 0 {
-		d = d.or(descend(whole, f, status, depth))
+	if len(d.message) == 0 || namesStatus(bytes.TrimSpace(d.message), status) { // {"error": "Bad Request", "message": ["name is missing"]}
+		below := descend(whole, f, status, depth)
+		if len(below.message) > 0 {
+			d.message = below.message
+		}
+		d = d.or(below)
 	}
 	return d
 }
@@ -163,7 +170,7 @@ func descend(whole []byte, f fields, status, depth int) (d details) {
 		return d
 	}
 	if depth == 0 {
-		for _, raw := range [...][]byte{f.err, f.errs, f.errorMsg, f.message, f.detail, f.errorDescription} {
+		for _, raw := range [...][]byte{f.err, f.errs, f.errorMsg, f.message, f.detail, f.errorDescription, f.description} {
 			if d = decodeInner(raw, status, 1); len(d.message) > 0 {
 				return d
 			}
@@ -241,6 +248,8 @@ type fields struct {
 
 	err, errs, errorDescription, explanation []byte
 
+	description []byte // counts only next to a title: a resource may have a description, too
+
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name
 	objects  int    // the number of objects under other names
@@ -257,6 +266,9 @@ func parseFields(object []byte) (f fields) {
 		var room [20]byte // longer than any known name
 		plain := plainName(room[:0], name)
 		field := f.field(plain)
+		if field == &f.description {
+			f.others++
+		}
 		switch {
 		case field != nil:
 			if !says(*field) || exact && says(value) {
@@ -282,7 +294,7 @@ func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
 		return &f.errorCode
-	case "errormsg", "errormessage", "errormessages", "errmsg", "errmessage":
+	case "errormsg", "errormessage", "errormessages", "errmsg", "errmessage", "externalmessage":
 		return &f.errorMsg
 	case "code":
 		return &f.code
@@ -300,6 +312,8 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errs
 	case "errordescription":
 		return &f.errorDescription
+	case "description":
+		return &f.description
 	case "explanation", "reason":
 		return &f.explanation
 	}

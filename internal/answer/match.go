@@ -93,7 +93,7 @@ func fitsLine(s, line string) bool {
 					continue
 				}
 			}
-			if subject && !isSubject(s, at) || linked && actsOn(s[end:]) ||
+			if subject && !isSubject(s, at) || linked && actsOn(s[end:]) || linked && forOther(s, at, end) ||
 				(fact || subject) && (denied(s[:at], been) || conditional(s[end:])) {
 				continue
 			}
@@ -240,6 +240,15 @@ func actsOn(after string) bool {
 	default:
 		return false
 	}
+}
+
+// forOther reports whether a match about a token, from at to end, continues with "for", as in
+// "token is not valid for this region": a new token would not help.
+func forOther(s string, at, end int) bool {
+	first := s[at:][:wordLen(s[at:])]
+	last, _, _ := wordBefore(s, end)
+	rest := strings.TrimLeft(s[end:], " ")
+	return (isToken(first) || isToken(last)) && strings.EqualFold(rest[:wordLen(rest)], "for")
 }
 
 // denied reports whether the text before a statement denies it, makes it depend on a

@@ -122,8 +122,24 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 		return data, true
 	}
 	// An HTTP/1 connection can be reused only if the body was read to its end.
-	n, err := io.CopyN(io.Discard, resp.Body, int64(Max-keep))
+	n, err := io.CopyN(io.Discard, &impatient{r: resp.Body}, int64(Max-keep))
 	return data, n > 0 || err != io.EOF
+}
+
+// An impatient reader fails after 100 Reads in a row that return neither data nor an error,
+// because io.Copy would continue for ever.
+type impatient struct {
+	r    io.Reader
+	idle int
+}
+
+func (i *impatient) Read(p []byte) (n int, err error) {
+	if n, err = i.r.Read(p); n > 0 {
+		i.idle = 0
+	} else if i.idle++; err == nil && i.idle >= 100 {
+		err = io.ErrNoProgress
+	}
+	return n, err
 }
 
 // A bodyCloser closes a body at most once; concurrent callers block until the body is

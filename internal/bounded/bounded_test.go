@@ -207,6 +207,15 @@ func TestABodyAnnouncedAsLongerThan64KiBIsNotReadToReuseItsConnection(t *testing
 	assert.Equal(t, bounded.Kept, read)
 }
 
+func TestReadingStopsIfReadReturnsNeitherDataNorError(t *testing.T) {
+	for _, n := range []int{0, 100, bounded.Kept, bounded.Kept + 10} {
+		b := body("", nil)
+		b.text = io.MultiReader(strings.NewReader(strings.Repeat("x", n)), idle{})
+		bounded.NewDrain().ReadAndClose(t.Context(), response(b, -1), time.Minute)
+		assert.Equal(t, 1, b.closes, "a body of %d bytes that does not end", n)
+	}
+}
+
 func TestReadingNoBodyReturnsNothing(t *testing.T) {
 	data, truncated := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
 	assert.Empty(t, data)

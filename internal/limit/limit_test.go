@@ -1,7 +1,9 @@
 package limit
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,20 @@ func header(pairs ...string) http.Header {
 		h.Add(pairs[i], pairs[i+1])
 	}
 	return h
+}
+
+// If the policy were looked up for each window, this would take more than half an hour.
+func TestLongStatementIsReadInTimeProportionalToItsLength(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("policy user over ratelimit")
+	for i := 1; b.Len() < 8<<20; i++ {
+		fmt.Fprintf(&b, ",limit:1,time:%ds", i)
+	}
+	want := OfMessage("policy user over ratelimit,limit:1,time:31 day")
+	assert.Equal(t, "user", want.Policy)
+	s := b.String() + ",limit:1,time:31 day"
+	assert.Equal(t, want, OfMessage(s))
+	assert.Equal(t, Limit{Requests: 1, Per: 31 * 24 * time.Hour, Policy: "user"}, Of(header("X-Apig-Ratelimit-User", strings.Replace(s, "policy user over ratelimit", "remain:0", 1)), now, Any))
 }
 
 func TestLimitsAreReadFromTheHeader(t *testing.T) {

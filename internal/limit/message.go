@@ -102,6 +102,7 @@ func debug(h http.Header) (l Limit) {
 // is malformed, such as "1,000" or "2e3", nothing is read.
 func ofGateway(s string) (l Limit) {
 	limits, times := s, s
+	named := 0 // the end of the text that may name the limit's policy
 	for {
 		limit, moreLimits, foundLimit := valueOf(limits, "limit:")
 		length, moreTimes, foundTime := valueOf(times, "time:")
@@ -116,10 +117,11 @@ func ofGateway(s string) (l Limit) {
 		}
 		if per > l.Per {
 			l.Requests, l.Per = int(n), per
-			l.Policy = policyIn(s[:len(s)-max(len(moreLimits), len(moreTimes))])
+			named = len(s) - max(len(moreLimits), len(moreTimes))
 		}
 		limits, times = moreLimits, moreTimes
 	}
+	l.Policy = policyIn(s[:named]) // only once, because it looks at the whole text
 	return l
 }
 

@@ -1,0 +1,198 @@
+package roundtriptest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/roundtriptest"
+)
+
+// again sends a copy of a request whose body can be sent again.
+func again(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+	c := req.Clone(req.Context())
+	if req.GetBody != nil {
+		c.Body, _ = req.GetBody()
+	}
+	return base.RoundTrip(c)
+}
+
+func replayable(req *http.Request) bool { return req.Body == nil || req.GetBody != nil }
+
+// answered returns a RoundTripper that calls f with each response.
+func answered(f func(base http.RoundTripper, req *http.Request, resp *http.Response) (*http.Response, error)) func(http.RoundTripper, *http.Request) (*http.Response, error) {
+	return func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+		resp, err := base.RoundTrip(req)
+		if err != nil || resp == nil || resp.Body == nil {
+			return resp, err
+		}
+		return f(base, req, resp)
+	}
+}
+
+// replaced replaces a response's body, but keeps it writable.
+func replaced(resp *http.Response, body io.ReadCloser) {
+	if w, ok := resp.Body.(io.Writer); ok {
+		body = struct {
+			io.ReadCloser
+			io.Writer
+		}{body, w}
+	}
+	resp.Body = body
+}
+
+// Each of these RoundTrippers makes one mistake that is common in real ones, and declares
+// no retries.
+func TestCommonMistakesAreFound(t *testing.T) {
+	jar, err := cookiejar.New(nil)
+	assert.NoError(t, err)
+	for name, f := range map[string]func(http.RoundTripper, *http.Request) (*http.Response, error){
+		"it cancels the context of the attempt before the body is read": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			ctx, cancel := context.WithTimeout(req.Context(), 48*time.Hour)
+			defer cancel()
+			return base.RoundTrip(req.WithContext(ctx))
+		},
+		"closing the body does not reach the base": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			replaced(resp, io.NopCloser(resp.Body))
+			return resp, nil
+		}),
+		"it cuts bodies off": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			replaced(resp, struct {
+				io.Reader
+				io.Closer
+			}{io.LimitReader(resp.Body, 1024), resp.Body})
+			return resp, nil
+		}),
+		"it closes the bodies of failures": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode >= 400 {
+				resp.Body.Close()
+			}
+			return resp, nil
+		}),
+		"it cuts off the bodies of failures": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode >= 400 {
+				b, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+				resp.Body.Close()
+				resp.Body = io.NopCloser(bytes.NewReader(b))
+				return resp, err
+			}
+			return resp, nil
+		}),
+		"it drops the response's header": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode/100 != 3 {
+				resp.Header = http.Header{}
+			}
+			return resp, nil
+		}),
+		"it returns an error for a 401": answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode == 401 {
+				resp.Body.Close()
+				return nil, errors.New("refused")
+			}
+			return resp, nil
+		}),
+		"it keeps cookies": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			if req.URL == nil {
+				return base.RoundTrip(req)
+			}
+			sent := req.Clone(req.Context())
+			for _, c := range jar.Cookies(req.URL) {
+				sent.AddCookie(c)
+			}
+			resp, err := base.RoundTrip(sent)
+			if err == nil && resp != nil {
+				jar.SetCookies(req.URL, resp.Cookies())
+			}
+			return resp, err
+		},
+		"it logs in on a 401 and sends the request again": answered(func(base http.RoundTripper, req *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode != 401 || !replayable(req) {
+				return resp, nil
+			}
+			resp.Body.Close()
+			return again(base, req)
+		}),
+		"it modifies the request after a 500": answered(func(_ http.RoundTripper, req *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode == 500 {
+				req.Header.Set("X-Failed", "1")
+			}
+			return resp, nil
+		}),
+		"it modifies the request after an error": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err != nil && req.Header != nil {
+				req.Header.Set("X-Failed", "1")
+			}
+			return resp, err
+		},
+		"it modifies the request after it has returned": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			if req.Header != nil {
+				time.AfterFunc(time.Second, func() { req.Header.Set("X-Late", "1") })
+			}
+			return base.RoundTrip(req)
+		},
+		"it retries a POST after a 502": answered(func(base http.RoundTripper, req *http.Request, resp *http.Response) (*http.Response, error) {
+			if resp.StatusCode != 502 || !replayable(req) {
+				return resp, nil
+			}
+			resp.Body.Close()
+			return again(base, req)
+		}),
+		"it retries a POST whose connection broke": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err == nil || req.Context().Err() != nil || !replayable(req) {
+				return resp, err
+			}
+			return again(base, req)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.NotEmpty(t, found(t, func(base http.RoundTripper) http.RoundTripper { return below{base, f} }, roundtriptest.Options{}))
+		})
+	}
+}
+
+// Each of these RoundTrippers sends a retry that is not the same request as the first
+// attempt.
+func TestRetriesOfAnotherRequestAreFound(t *testing.T) {
+	for name, change := range map[string]func(*http.Request) *http.Request{
+		"it loses the header": func(r *http.Request) *http.Request { r.Header = http.Header{}; return r },
+		"it loses the query":  func(r *http.Request) *http.Request { r.URL.RawQuery = ""; return r },
+		"it becomes a GET":    func(r *http.Request) *http.Request { r.Method = "GET"; return r },
+		"it loses the Host":   func(r *http.Request) *http.Request { r.Host = ""; return r },
+		"it loses the context": func(r *http.Request) *http.Request {
+			return r.WithContext(context.WithoutCancel(r.Context()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.NotEmpty(t, found(t, func(base http.RoundTripper) http.RoundTripper {
+				return &iamhttp.Transport{PassThrough: true, Base: below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+					if iamhttp.ResendCount(req.Context()) > 0 {
+						req = change(req.Clone(req.Context()))
+					}
+					return base.RoundTrip(req)
+				}}}
+			}, passThrough))
+		})
+	}
+}
+
+// found returns the names of the traps that find a mistake.
+func found(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper, o roundtriptest.Options) (names []string) {
+	for trap := range roundtriptest.Traps() {
+		if err := trap.Check(t, wrap, o); err != nil && !errors.Is(err, roundtriptest.ErrNotApplicable) {
+			names = append(names, trap.Name)
+			t.Log(strings.Join([]string{trap.Name, err.Error()}, ": "))
+		}
+	}
+	return names
+}
