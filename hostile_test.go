@@ -353,10 +353,11 @@ func TestErrorBodyOfAGigabyteIsReadOnlyUpTo64KiB(t *testing.T) {
 
 func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 	within, beyond := strings.Repeat("r", 900<<10), strings.Repeat("r", 2<<20)
+	limits := "r\r\nX-Apig-Ratelimit-User: remain:0" + strings.Repeat(",limit:1,time:1s,limit:1,time:2s,limit:1,time:3s", 20<<10)
 	url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nX-Request-Id: ")
-		_, _ = io.WriteString(c, []string{within, beyond}[n-1])
+		_, _ = io.WriteString(c, []string{within, beyond, limits}[n-1])
 		_, _ = io.WriteString(c, "\r\n\r\n")
 	})
 	base := newBase(t)
@@ -378,6 +379,11 @@ func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 		typed := errors.As(err, new(*iamhttp.StatusError))
 		assert.False(t, typed)
 		return outcome(resp, err)
+	})
+	cost(t, "a 403 that states 60,000 limits in a header line", 16<<20, func() string {
+		_, err := get(t.Context(), t, tr, url)
+		assert.Equal(t, 3*time.Second, statusError(t, err).Limit.Per)
+		return outcome(nil, err)
 	})
 }
 
