@@ -279,7 +279,7 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 		// prevents that; TestTheConnectionOfADiscarded408IsNotUsedAgain checks this with
 		// each Go version.
 		f.resp.ContentLength = math.MaxInt64
-		f.resp.Body.Close()
+		bounded.Close(f.resp)
 		return nil, f.resp.Body != http.NoBody, false
 	}
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -245,4 +246,67 @@ func TestHTTP2StreamResetsUseUpTheAttempts(t *testing.T) {
 		return outcome(nil, err)
 	})
 	assert.Len(t, seen(), 3, "a GET must be sent MaxAttempts times")
+}
+
+// Over HTTP/2, net/http's Close of a response body waits until the request body is no longer
+// being sent. A Read of that body may take any time.
+func TestHTTP2FailureArrivesWhileTheRequestBodyIsStillBeingRead(t *testing.T) {
+	for _, code := range []int{403, 408, 429} {
+		for _, mode := range []string{"error", "PassThrough", "with a Recorder"} {
+			for _, replayable := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%d, %s, replayable: %v", code, mode, replayable), func(t *testing.T) {
+					t.Parallel()
+					s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						w.WriteHeader(code)
+						_, _ = io.WriteString(w, `{"message":"no"}`)
+					}))
+					s.EnableHTTP2 = true
+					s.StartTLS()
+					t.Cleanup(s.Close)
+					ctx, cancel := context.WithCancel(t.Context())
+					var quiet sync.WaitGroup
+					release := make(chan struct{})
+					t.Cleanup(func() { close(release); cancel(); quiet.Wait(); s.CloseClientConnections() })
+					body := func() (io.ReadCloser, error) {
+						r, w := io.Pipe()
+						quiet.Go(func() {
+							_, _ = io.WriteString(w, "begin")
+							<-release
+							w.Close()
+						})
+						quiet.Go(func() { <-release; r.Close() })
+						return io.NopCloser(r), nil // so Close does not end a Read, as with http.NewRequest for a reader without Close
+					}
+					first, _ := body()
+					if mode == "with a Recorder" {
+						ctx, _ = iamhttp.WithRecorder(ctx)
+					}
+					req, err := http.NewRequestWithContext(ctx, "POST", s.URL, first)
+					require.NoError(t, err)
+					if replayable {
+						req.GetBody = body
+					}
+					tr := &iamhttp.Transport{Base: s.Client().Transport, MaxAttempts: 2, Backoff: constant(time.Millisecond), PassThrough: mode != "error"}
+					ended := make(chan error, 1)
+					go func() {
+						resp, err := tr.RoundTrip(req) //nolint:bodyclose // its Close would wait for the request body
+						if err == nil && resp.StatusCode != code {
+							err = fmt.Errorf("got a %d", resp.StatusCode)
+						}
+						ended <- err
+					}()
+					select {
+					case err = <-ended:
+					case <-time.After(20 * time.Second):
+						t.Fatal("the call has not returned")
+					}
+					if mode == "error" {
+						assert.ErrorIs(t, err, iamhttp.Code(code))
+					} else {
+						assert.NoError(t, err)
+					}
+				})
+			}
+		}
+	}
 }

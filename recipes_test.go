@@ -108,16 +108,17 @@ type session struct {
 	endpoint string
 	auth     []byte // body of POST /auth/tokens
 
-	mu    sync.Mutex
-	token string
+	mu      sync.Mutex
+	token   string
+	refused error // set if the service refused the password, which is then not sent again
 }
 
 // renew returns the session's token. If that is still old, renew logs in first.
 func (s *session) renew(ctx context.Context, old string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token != old {
-		return s.token, nil
+	if s.token != old || s.refused != nil {
+		return s.token, s.refused
 	}
 	// A 429 can mean that the account is locked: send the password once.
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
@@ -128,6 +129,9 @@ func (s *session) renew(ctx context.Context, old string) (string, error) {
 	// RetryConnectionErrors may resend this request: a second token does no harm.
 	req.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
 	resp, err := s.client.Do(req)
+	if errors.Is(err, iamhttp.ErrUnauthorized) {
+		s.refused = err // several wrong passwords may lock the account
+	}
 	if err != nil {
 		return "", err
 	}
@@ -226,6 +230,19 @@ func TestRecipeLoginIsResentAfterABrokenConnectionButNotIfTheAccountIsLocked(t *
 		_, err = s.get(t.Context(), "/users")
 		assert.ErrorIs(t, err, iamhttp.ErrUnauthorized)
 		service.AssertCount(t, 3) // without a second login
+
+		service = new(iamtest.Server)
+		service.On("/", iamtest.Keystone(401, "No."))
+		s = newSession(service)
+		var callers sync.WaitGroup
+		for range 10 {
+			callers.Go(func() {
+				_, err := s.get(t.Context(), "/users") //nolint:bodyclose // there is no response
+				assert.ErrorIs(t, err, iamhttp.ErrUnauthorized)
+			})
+		}
+		callers.Wait()
+		service.AssertCount(t, 1) // a wrong password is sent once
 	})
 }
 

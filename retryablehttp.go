@@ -29,6 +29,7 @@ import (
 // called for each retry, not once per call. Errors without a response are never retried,
 // nor is a non-idempotent request, such as a POST, that a redirect turned into a GET.
 // Hooks and response handlers see as much of a failure's body as the *StatusError holds.
+// The client may replace a request's context, so do not send one request concurrently.
 // If a handler or PrepareRetry fails too, the error wraps both. Otherwise the client works
 // as before: it buffers bodies, follows redirects itself, empties the connection pool after
 // failures, and returns only the context's error from a canceled wait.
@@ -75,7 +76,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		if resp == nil {
 			return nil, err
 		}
-		defer resp.Body.Close()
+		defer bounded.Close(resp)
 		v := note.Get[*verdict](resp)
 		switch {
 		case v == nil && err != nil: // there is no verdict after another CheckRetry, a success or a redirect that failed

@@ -145,7 +145,7 @@ func (t *Transport) correct(req *http.Request, resp *http.Response, skew time.Du
 	}
 	// By now, the whole body has almost always been read, so the connection can be
 	// reused.
-	resp.Body.Close()
+	bounded.Close(resp)
 	resp, err := t.base().RoundTrip(again)
 	switch refused := err == nil && resp != nil && resp.StatusCode == http.StatusUnauthorized; {
 	case err != nil, resp == nil, refused && head: // nothing is known about the clock

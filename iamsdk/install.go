@@ -24,6 +24,7 @@ import (
 	"net/http"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
@@ -141,7 +142,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	recent.add(req, failure, &s.logins)
 	if s.logins.ends(req, resp, failure, s.o) {
-		resp.Body.Close()
+		bounded.Close(resp)
 		return nil, failure
 	}
 	s.resends.keep(s.o.Resends, req, failure)

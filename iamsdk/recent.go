@@ -16,14 +16,17 @@ import (
 // do contain to find the failure here.
 var recent memory
 
-// A memory holds the latest failures. If several of them match an SDK's error, Wrap uses
-// the latest one.
+// A memory holds the latest failures, except those with a header of more than mostHeader
+// bytes. If several of them match an SDK's error, Wrap uses the latest one.
 type memory struct {
 	mu       sync.Mutex
 	failures []remembered // oldest first
 }
 
-const mostRemembered = 200
+const (
+	mostRemembered = 200
+	mostHeader     = 64 << 10 // by default, net/http accepts 10 MiB, so a server could fill the memory with a few failures
+)
 
 type remembered struct {
 	*iamhttp.StatusError
@@ -46,7 +49,21 @@ func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
 	} else if len(m.failures) == mostRemembered {
 		m.failures = slices.Delete(m.failures, 0, 1)
 	}
+	if huge(e) {
+		return
+	}
 	m.failures = append(m.failures, remembered{e, method, address, time.Now(), l})
+}
+
+// huge reports whether the header of e is too large to be kept.
+func huge(e *iamhttp.StatusError) bool {
+	size := 0
+	for name, values := range e.Header() {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	return size > mostHeader
 }
 
 // find returns the latest failure that has these values, or false if there is none.

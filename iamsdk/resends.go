@@ -18,8 +18,9 @@ import (
 type resends struct{ marks }
 
 // At most mostKept responses are kept, for keptFor, each with up to 64 KiB of its body. If
-// the maximum is reached, those that are older make room. If there are none, a new
-// response is not kept, so its request may be sent twice, as without Install. keptFor is
+// the maximum is reached, those that are older make room. If there are none, or if its
+// header is huge, a new response is not kept, so its request may be sent twice, as without
+// Install. keptFor is
 // much longer than the 500 ms after which gophertelekomcloud resends, because the response
 // may arrive slowly.
 const (
@@ -31,7 +32,7 @@ const (
 // SDK does not resend req after this status, if req may be sent twice, or if there is no
 // room.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
-	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
+	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) || huge(e) { // a login may be sent twice, because a second token does no harm
 		return
 	}
 	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), body: bodyOf(req), answer: e}

@@ -316,6 +316,34 @@ func TestPrintingAClientShowsNoSecretOfTheRequestsItRemembers(t *testing.T) {
 	}
 }
 
+func TestNoFailureWithAHugeHeaderIsKept(t *testing.T) {
+	for size, kept := range map[int]bool{60 << 10: true, 70 << 10: false} {
+		var service iamtest.Server
+		large := func(status int) iamtest.Answer {
+			return iamtest.Keystone(status, "No.").With("X-Openstack-Request-Id", "req-1").With("X-Large", strings.Repeat("x", size/2)).With("Y-Large", strings.Repeat("x", size/2))
+		}
+		service.On("POST /", large(502))
+		service.On("GET /", large(404))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		asAnSDK(2, func(int) {
+			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader("a"))
+			require.NoError(t, err)
+			resp.Body.Close()
+		})
+		assert.Equal(t, kept, len(service.Requests()) == 1, "a header of %d bytes", size)
+		url := fmt.Sprint(endpoint, "/users/", size)
+		resp, err := client.Get(url)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(unexpected{url, "GET", []int{200}, 404, body}), &e)
+		assert.Equal(t, kept, e.Attempts == 1, "a header of %d bytes", size)
+	}
+}
+
 func TestAKeptResponseIsTruncatedTo64KiB(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server

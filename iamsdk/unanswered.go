@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
 // An unanswered keeps a RoundTripper from resending requests that got no response. Unless
@@ -92,7 +93,7 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	if resp != nil {
-		resp.Body.Close()
+		bounded.Close(resp)
 	}
 	return nil, *failed
 }

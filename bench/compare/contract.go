@@ -74,7 +74,7 @@ func exempted(client string) map[string]error {
 	not := map[string]error{
 		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // a client follows redirects itself
 		"CloseIdleConnections reaches the base":    errOfTheWrapping,
-		"wrapped twice, it sends as often as once":  errOfTheWrapping,
+		"wrapped twice, it sends as often as once": errOfTheWrapping,
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {

@@ -97,15 +97,55 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 // or ctx may still call g.closeAside after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
-	defer g.close() // in case Read panics
+	read := false
+	defer func() {
+		if !read { // Read has panicked
+			g.close()
+		}
+	}()
 	if ctx.Err() != nil {
 		ctx, d = context.Background(), MinDrain // data that is already in memory can be read although ctx has ended
 	}
 	g.start(ctx, d, end)
 	data, truncated = readAll(resp, buf, keep)
+	read = true
 	busy = g.stop()
+	return data, truncated, g.closeInTime(resp) || busy
+}
+
+// closeInTime closes the body of resp, and reports whether that is still going on.
+func (g *bodyCloser) closeInTime(resp *http.Response) (busy bool) {
+	if sending(resp) {
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			g.closeAside()
+		}()
+		timer := time.NewTimer(closeTime)
+		defer timer.Stop()
+		select {
+		case <-closed:
+		case <-timer.C:
+			return true
+		}
+	}
 	g.close()
-	return data, truncated, busy
+	return false
+}
+
+// Close closes the body of resp, which was not read.
+func Close(resp *http.Response) {
+	if !sending(resp) {
+		resp.Body.Close()
+		return
+	}
+	(&bodyCloser{body: resp.Body}).closeInTime(resp)
+}
+
+// sending reports whether the request may still be being sent. Over HTTP/2, net/http's Close
+// then waits for a Read of the request's body and for a Write to the connection.
+func sending(resp *http.Response) bool {
+	return resp.ProtoMajor >= 2 && resp.Request != nil && resp.Request.Body != nil && resp.Request.Body != http.NoBody
 }
 
 // readAll reads at most Max bytes and returns the first keep of them.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ func dialFailed(err error) bool {
 // wrong. When in doubt, it returns false.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
-	if isTLS(err) || badURL(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
+	if isTLS(err) || badURL(err) || answered(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
 		errors.As(err, &dns) && dns.IsNotFound ||
 		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // for example, of a Unix socket
 		dialFailed(err) && errors.Is(err, syscall.EINVAL) {
@@ -51,6 +52,29 @@ func Hopeless(err error) bool {
 		}
 	}
 	return malformed(text)
+}
+
+// answered reports whether err holds a response: a RoundTripper below got one to a request of
+// its own, usually for a token, and refused it, as an oauth2.Transport does. Sending the
+// request again would send the same credentials again.
+func answered(err error) bool {
+	if err == nil {
+		return false
+	}
+	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {
+		for i := range v.NumField() {
+			if f := v.Field(i); f.Type() == reflect.TypeFor[*http.Response]() && !f.IsNil() {
+				return true
+			}
+		}
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return answered(u.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(u.Unwrap(), answered)
+	}
+	return false
 }
 
 // badURL reports whether a URL could not be parsed, such as a proxy's.

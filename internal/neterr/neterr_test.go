@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"reflect"
@@ -74,6 +75,9 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a TLS record that was damaged":                      {op("local error", errors.New("tls: bad record MAC")), false, false, "other"},
 		"a TLS server that fails":                            {op("remote error", errors.New("tls: internal error")), false, false, "other"},
 		"the text of a TLS handshake timeout":                {errors.New("net/http: TLS handshake timeout"), false, false, "other"},
+		"a token request that was refused":                   {&retrieve{Response: new(http.Response)}, false, true, "other"},
+		"a token request that was refused, wrapped":          {fmt.Errorf("a: %w", errors.Join(io.EOF, &retrieve{Response: new(http.Response)})), false, true, "other"},
+		"a token request that got no response":               {&retrieve{Err: io.EOF}, false, false, "other"},
 		"an EOF":                                             {io.EOF, false, false, "other"},
 		"an unexpected EOF":                                  {broken("unexpected EOF"), false, false, "other"},
 		"an idle connection closed by the server":            {errors.New("http: server closed idle connection"), false, false, "other"},
@@ -188,3 +192,12 @@ func TestNilPointersInErrorsAreFound(t *testing.T) {
 		assert.Equal(t, tt.want, neterr.HasNil(tt.err), name)
 	}
 }
+
+// A retrieve resembles oauth2.RetrieveError.
+type retrieve struct {
+	Response *http.Response
+	Err      error
+}
+
+func (r *retrieve) Error() string { return "cannot fetch token" }
+func (r *retrieve) Unwrap() error { return r.Err }
