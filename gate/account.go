@@ -63,6 +63,8 @@ type account struct {
 	canceledAt time.Duration // when such a waiter was last canceled
 	given      time.Duration // how long recent requests that got no response had waited for one
 	givenAt    time.Duration // when given was last increased
+	took       time.Duration // how long a response takes, smoothed
+	spread     time.Duration // how far response times are from took, smoothed
 	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
@@ -78,8 +80,10 @@ type account struct {
 	wakeAt     time.Duration
 	rng        *rand.Rand
 	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
+	refused    int64         // number of requests that were refused when they arrived
 	seen       int64         // accepted plus ticket at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
+	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
 }
 
@@ -236,6 +240,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	}
 	p := priority(ctx)
 	if err := a.refuse(w, p); err != nil {
+		a.refused++
 		if !inner && errors.Is(err, ErrDeadline) {
 			a.turned++
 		}
@@ -281,7 +286,7 @@ func (a *account) discount() {
 // into a burst.
 func (a *account) trickles() bool {
 	now, window := a.now(), float64(a.start)/2
-	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
+	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), max(window/2, 1))
 	a.spareAt = now
 	if a.spare < 1 {
 		return false
@@ -339,6 +344,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.heardAfter(now, s)
 		}
 		if t > a.hold.ticket { // the service accepts requests although its stated window has not ended
+			if left := a.hold.stated - now; left > time.Second && left > (a.hold.stated-a.hold.from)/8 {
+				a.early, a.hold.stated = min(a.early+1, mostEarly), 0
+			}
 			a.hold.until = 0
 		}
 		return
@@ -431,6 +439,10 @@ func (a *account) dispatch() {
 			at = a.pacer.Next(now, a.waiting())
 		}
 		if at > now {
+			if p := a.pacer.Paused(); p > now && p > a.checked+time.Duration(a.waiting())*time.Microsecond {
+				a.turnAway(now) // a stated window is used up, and some waiters may not want to wait for the next one
+				continue
+			}
 			a.wakeUp(now, at)
 			return
 		}
@@ -451,7 +463,7 @@ func (a *account) dispatch() {
 		// A waiter that is too late gives up its turn to the next waiter. The only
 		// waiter, however, is sometimes sent even if it is too late, because responses
 		// may have become faster.
-		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
+		if w.limited && w.deadline-now < a.answeredFor(w) && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
 			continue

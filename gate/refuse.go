@@ -51,7 +51,7 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
-	left, answered := w.deadline-earliest, a.answered()
+	left, answered := w.deadline-earliest, a.answeredFor(w)
 	switch {
 	case !w.limited:
 		return earliest, false
@@ -95,6 +95,7 @@ func (a *account) gaveUp(now time.Duration, s sent) {
 // 429 often arrives sooner than a successful response.
 func (a *account) heardAfter(now time.Duration, s sent) {
 	if s.at > 0 { // at is 0 for ticket 0, whose send time is unknown
+		a.measure(now - s.at)
 		a.given = min(a.given, now-s.at)
 		a.answeredAt = max(a.answeredAt, s.at)
 	}
@@ -105,6 +106,26 @@ func (a *account) heardAfter(now time.Duration, s sent) {
 // responses became slow, each request might be sent shortly before its deadline, and none
 // would get a response.
 func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given) * 6 / 5 }
+
+// answeredFor is like answered, but also allows for response times that vary. In a steady
+// overload, requests are sent when just that much time is left, so if it were only a mean,
+// many responses would be late. It allows at most half of the time that the waiter had,
+// because a request with a short deadline would otherwise never be sent.
+func (a *account) answeredFor(w *waiter) time.Duration {
+	return max(a.answered(), min(a.took+4*a.spread, (w.deadline-w.since)/2))
+}
+
+// measure records how long a response took. As with TCP's timeout (RFC 6298), nearly all
+// responses take at most took+4*spread. The bound keeps a few slow responses, such as long
+// polls, from hiding how long the others take.
+func (a *account) measure(d time.Duration) {
+	if a.took == 0 {
+		a.took, a.spread = d, d/4
+	}
+	off := min(d, 4*a.took+time.Millisecond) - a.took
+	a.spread += (max(off, -off) - a.spread) / 8
+	a.took += off / 8
+}
 
 // turnAway refuses the waiters that should be refused according to late, and those whose
 // MaxWait is shorter than the pause.

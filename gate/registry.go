@@ -72,7 +72,11 @@ func (g *Adaptive) created() {
 	if n < fewAccounts && n > 1 {
 		return
 	}
-	g.mu.Lock()
+	if n <= 1 {
+		g.mu.Lock()
+	} else if !g.mu.TryLock() { // a sweep is running, which may take a second if there are very many accounts
+		return
+	}
 	defer g.mu.Unlock()
 	if g.sweeper == nil {
 		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
@@ -122,7 +126,7 @@ func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	n := a.accepted.Load() + int64(a.ticket) //nolint:gosec // tickets never overflow an int64; they are added so that a throttled account also counts as used if its requests get a 5xx or no response
+	n := a.accepted.Load() + int64(a.ticket) + a.refused //nolint:gosec // tickets never overflow an int64; they are added so that a throttled account also counts as used if its requests get a 5xx or no response
 	quiet := n == a.seen
 	a.seen = n
 	switch {

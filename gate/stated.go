@@ -11,6 +11,9 @@ import (
 // another limit.
 const longestReset = 15 * time.Minute
 
+// mostEarly is the maximum of early. A hold is then 1/1024 of what was stated.
+const mostEarly = 5
+
 // A hold keeps requests back until the end of a window, or for about longestReset if that
 // is shorter. It follows a 429 without Retry-After in which the service stated that end
 // and did not state that requests are left in the window. A hold is not a pause: it delays
@@ -19,6 +22,7 @@ const longestReset = 15 * time.Minute
 // not learn when the stated window ends.
 type hold struct {
 	from, until time.Duration // from is when the pause began; until is 0 if there is no hold
+	stated      time.Duration // the stated end; 0: none, or a request was accepted well before it
 	next        time.Duration // when free has to look again at the waiters that it has passed over
 	again       time.Duration // lower bound of next
 	ticket      Ticket        // the last ticket that was issued before the pause
@@ -42,12 +46,18 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	if begins {
 		a.hold = hold{from: now, ticket: a.ticket}
 	}
-	_, alone := a.pacer.(*fleet1.Controller)
+	c, alone := a.pacer.(*fleet1.Controller)
+	if begins && alone && c.Probes() > 1 { // nothing was accepted since the previous pause
+		a.early = max(a.early-1, 0)
+	}
 	if d := min(l.Reset, longestReset); alone && d > 0 && o.RetryAfter <= 0 && l.Remaining == 0 {
 		if most := int64(jitter(d)); most > 0 {
 			d += time.Duration(a.rng.Int64N(most))
 		}
-		if until := now + d; until > a.hold.until {
+		// If requests were accepted before the stated end, again and again, it is the end of
+		// another limit's window.
+		a.hold.stated = max(a.hold.stated, now+d)
+		if until := now + d>>(2*a.early); until > a.hold.until {
 			a.hold.until, a.hold.next = until, a.hold.again
 		}
 	}

@@ -41,6 +41,7 @@ var families = []family{
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
 		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
 	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
+	{"One worker makes one call after another, at a limit of 20/s without a burst.", loneRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
 	{"For ten minutes, 100 clients that do not communicate make occasional calls: in total, 1.2 times as many as the limit of 40 per minute allows.",
@@ -146,6 +147,17 @@ func deadlineRows() []row {
 			return float64(r.OK()) / end.Seconds()
 		}}, sentAtMost(1.05)},
 	})
+	for _, load := range []float64{1.2, 2} {
+		rows = append(rows, row{
+			name: fmt.Sprintf("deadline/long-tail×%v", load),
+			situation: sim.Situation{
+				Limits: limit(20, 1), RetryAfter: sim.Absent, Answers: sim.LongTail, Way: 5 * time.Millisecond, Length: 10 * time.Minute,
+				Callers: []sim.Callers{{Rate: 20 * load, Timeout: 10 * time.Second}},
+			},
+			// Without a gate, the share is 0.97: some responses take more than ten seconds.
+			goals: []aim{answeredOf(0, 10*time.Minute, 0.94), sentAtMost(1.1)},
+		})
+	}
 	for _, load := range []float64{1.2, 3} {
 		rows = append(rows, row{
 			name: fmt.Sprintf("timeout/30s×%v", load),
@@ -586,6 +598,19 @@ func inFlightRows() []row {
 		}
 		once(n, 2*time.Second, "1")
 	}
+	for _, n := range []int{10, 30} {
+		const length = 10 * time.Minute
+		rows = append(rows, row{
+			name: fmt.Sprintf("in-flight/long-tail-%d", n), seeds: 4,
+			situation: sim.Situation{
+				InFlight: n, RetryAfter: "1", Answers: sim.LongTail, Way: 5 * time.Millisecond,
+				Length: length, Callers: []sim.Callers{{Workers: 4 * n, Timeout: 30 * time.Second}},
+			},
+			goals: []aim{{"share of what the limit allows", 0.95, true, func(r *sim.Record) float64 {
+				return float64(r.OK()) / (float64(n) * length.Seconds() / 0.998) // the mean response time
+			}}, sentAtMost(1.1)},
+		})
+	}
 	for _, n := range []int{5, 20} {
 		for _, retryAfter := range []sim.RetryAfter{sim.Absent, "1"} {
 			name := fmt.Sprintf("in-flight/pool-%d", n)
@@ -622,6 +647,32 @@ func slowRows() []row {
 					Callers: []sim.Callers{{Workers: 3}},
 				},
 				goals: []aim{sentAtMost(1.3), noneFails, answeredOf(0, length, 0.8)},
+			})
+		}
+	}
+	return rows
+}
+
+// With one worker, no other request waits when one is sent.
+func loneRows() []row {
+	const length = 2 * time.Hour
+	var rows []row
+	for _, retryAfter := range []sim.RetryAfter{sim.Seconds, "30"} {
+		for _, timeout := range []time.Duration{0, 10 * time.Second} {
+			name := "one-worker/RA" + string(retryAfter)
+			if retryAfter == sim.Seconds {
+				name = "one-worker/RA1" // at 20/s
+			}
+			if timeout > 0 {
+				name += "-deadline"
+			}
+			rows = append(rows, row{
+				name: name,
+				situation: sim.Situation{
+					Limits: limit(20, 0), RetryAfter: retryAfter, Answers: "20ms", Way: 5 * time.Millisecond, Length: length,
+					Callers: []sim.Callers{{Workers: 1, Timeout: timeout}},
+				},
+				goals: []aim{answeredOf(0, length, 0.8), sentAtMost(1.05)},
 			})
 		}
 	}

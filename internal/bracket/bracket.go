@@ -152,6 +152,7 @@ type tally struct {
 	idle     float64       // seconds during which the pace allowed requests, but none was waiting
 	idleTo   time.Duration // time up to which idle has been counted
 	used     int           // number of requests that have used the burst or saved-up turns, since the burst last grew
+	delayed  bool          // whether the request that is sent next, if it is the only one that waits, arrived before the pace allowed it
 	busy     float64       // seconds during which requests waited only because of the pace
 	raises   int           // number of times that the pace changed
 	paces    []moment      // when each pace began
@@ -211,8 +212,14 @@ func New(now time.Duration, marks []Mark, flying int, trip, retryAfter time.Dura
 // Pause prevents requests from being sent before the given time.
 func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) }
 
-// Paused returns the time before which no request is sent.
-func (c *Controller) Paused() time.Duration { return c.pause }
+// Paused returns the time before which no request is sent: the end of a pause, or of a
+// stated window that is used up.
+func (c *Controller) Paused() time.Duration {
+	if c.open && c.statement.windowed && c.credit < 1 && c.flight.cap == 0 && (c.probes <= 1 || c.accepted > 0) {
+		return max(c.pause, later(c.statement.opened, duration(c.statement.per)))
+	}
+	return c.pause
+}
 
 // Probes returns the number of pauses in a row, up to the latest, between which no
 // accepted request was sent.
@@ -400,9 +407,10 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	if c.paced++; c.paced == 1 {
 		c.latest = moment{now, c.sent - 1}
 	}
-	if backlog > 0 {
+	if backlog > 0 || c.delayed {
 		c.busy += gap
 	}
+	c.delayed = false
 	// Timers always fire late, so the next turn is counted from the time at which this
 	// one was due. But a process that was suspended must not make up for lost turns in a
 	// burst.
@@ -416,7 +424,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 // accepts. If a whole burst was accepted, and has been saved up again, the next may be twice
 // as large: a burst may have shrunk because others used the limit for a while.
 func (c *Controller) Idle(now time.Duration) {
-	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
+	if c.delayed = c.open && now < c.next; !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
 	}
 	c.idle += seconds(now - max(c.next, c.idleTo))
@@ -449,7 +457,7 @@ func (c *Controller) Unsend(s Send) {
 	switch {
 	case c.flight.cap > 0: // the pace did not limit the request
 	case s.credit:
-		c.credit++
+		c.credit = min(c.credit+1, math.Floor(c.burst))
 	default:
 		c.paced--
 		c.next -= duration(1 / s.pace)

@@ -101,6 +101,34 @@ func TestOnlyRequestsSentWhileOthersWaitAddToBusy(t *testing.T) {
 	assert.Equal(t, moment{sec, 0}, c.latest, "latest should be the time of the first request after the burst")
 }
 
+// A lone caller makes one call after another, so no other request ever waits.
+func TestARequestThatThePaceDelayedAddsToBusyEvenIfNoOtherWaits(t *testing.T) {
+	c := paced()
+	c.credit, c.next = 0, sec
+	c.Idle(900 * ms) // the request arrives before its turn
+	c.Sent(sec, 0)
+	assert.InDelta(t, 0.1, c.busy, 1e-9)
+	c.Idle(1200 * ms) // this one arrives after its turn
+	c.Sent(1200*ms, 0)
+	assert.InDelta(t, 0.1, c.busy, 1e-9)
+	c.Sent(1300*ms, 0) // and nothing is known about this one
+	assert.InDelta(t, 0.1, c.busy, 1e-9)
+}
+
+func TestUnsendDoesNotFillTheBurstBeyondItsSize(t *testing.T) {
+	c := Resume(0, Learned{Pace: 5, Lo: 5, Hi: 6, Best: 5, Burst: 10, Burst0: 10, Trip: 0.02, Silence: 60}, sec)
+	require.Equal(t, sec, c.Next(sec, 10))
+	var sent []Send
+	for range 4 {
+		sent = append(sent, c.Sent(sec, 0))
+	}
+	c.Idle(61 * sec) // the burst has been saved up again
+	for _, s := range sent {
+		c.Unsend(s)
+	}
+	assert.Equal(t, 10.0, c.credit)
+}
+
 func TestBurstRequestsDoNotCountAsPaced(t *testing.T) {
 	c := paced()
 	c.credit = 2.5

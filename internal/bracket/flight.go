@@ -132,6 +132,9 @@ func (c *Controller) suspectCap(now time.Duration) {
 	// most doubles in a round trip, so a limit on it would have refused no more requests
 	// than it accepted. Inner requests make n too large, so one late refusal is enough.
 	n := c.late + f.flying
+	if c.learned { // after the first refusal, late does not count requests that were sent before the refused one
+		n = max(n, c.refused.flying-1-c.lateRefused)
+	}
 	slow := c.heard && (c.timed || c.trip <= c.OwnMost) && seconds(now-c.last) < c.trip && (c.lateRefused > n || c.inner && c.lateRefused > 0)
 	if !slow && f.flying >= 2 && f.flying >= n/2 {
 		c.setCap(now, n)

@@ -529,6 +529,25 @@ func TestNoCapIsSetIfMostLateRequestsAreRefusedAndRoundTripsAreLongerThanThePaus
 	}
 }
 
+// If response times vary, two of thirty requests may be slow.
+func TestCapIsNotTheNumberOfSlowRequestsAfterAPause(t *testing.T) {
+	c := paced()
+	c.trip = 0.5
+	c.flight.flying, c.flying = 30, 30
+	var sent []Send
+	for range 30 {
+		sent = append(sent, Send{epoch: c.epoch, at: 9500 * ms, flying: 30, waited: true})
+	}
+	s := c.Sent(10*sec, 9)
+	require.True(t, c.Refused(10*sec, s, sec))
+	for _, s := range sent[:28] {
+		c.Accepted(10500*ms, s)
+	}
+	c.Next(12*sec, 9)
+	assert.Zero(t, c.flight.cap)
+	assert.Equal(t, 31, c.flight.suspect, "the number in flight at the refusal is the one to compare with the next")
+}
+
 // The estimate counts the times in which few requests were in flight too, so after a long
 // quiet time it is far too high.
 func TestAnEstimatedRoundTripLongerThanTheLongestPauseDoesNotPreventACap(t *testing.T) {

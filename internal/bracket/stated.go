@@ -1,6 +1,7 @@
 package bracket
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -35,11 +36,13 @@ const (
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // value of changes at which new statements begin to be ignored
-	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
-	firmHold    = 1800 // seconds that callers wait before a confirmed statement is tested
-	beyond      = 1.2  // ratio of what was counted to what was stated, or the reverse, above which the two disagree
-	narrow      = 2.0  // largest ratio of hi to lo at which a bracket supports a stated rate within it
+	mostChanges = 8       // value of changes at which new statements begin to be ignored
+	shortWindow = 10.0    // seconds; longest window for which a burst is not worthwhile
+	longestUsed = 86400.0 // seconds; longest window that is used whole
+	longestGap  = 1800.0  // seconds; longest time between two requests because of a statement
+	firmHold    = 1800    // seconds that callers wait before a confirmed statement is tested
+	beyond      = 1.2     // ratio of what was counted to what was stated, or the reverse, above which the two disagree
+	narrow      = 2.0     // largest ratio of hi to lo at which a bracket supports a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
@@ -128,17 +131,22 @@ func (c *Controller) consider(first bool) {
 	if c.asked > 0 {
 		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
-	// The first epoch may agree with the statement by chance. Until a refusal has
-	// confirmed the statement, the pace is therefore at least one request per two
-	// Retry-Afters, unless whole windows are used.
 	if c.refused.pace > rate && !c.refused.credit && c.accepted > 0 && !first {
 		s.confirmed = true
 	}
 	margin := c.Margin * float64(1+s.strikes)
-	s.windowed = s.per > shortWindow && s.dark >= max(4/rate, s.per/4)
+	s.windowed = s.per > shortWindow && s.per <= longestUsed && s.dark >= max(4/rate, s.per/4)
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
-	if !s.confirmed && !s.windowed && c.asked > 0 {
-		c.pace = max(c.pace, min(0.5/c.asked, mostPace))
+	// The first epoch may agree with the statement by chance. Until a refusal has
+	// confirmed the statement, the pace is therefore at least one request per two waits,
+	// and after that at least two per hour, unless whole windows are used. Otherwise, a
+	// statement about another limit could stop the account for days.
+	if !s.windowed {
+		wait := longestGap / 2
+		if !s.confirmed {
+			wait = cmp.Or(c.asked, c.OwnMost)
+		}
+		c.pace = max(c.pace, min(0.5/wait, mostPace))
 	}
 	if s.windowed {
 		// Only the start of the window decides when the next requests may be sent.

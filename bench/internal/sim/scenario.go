@@ -59,25 +59,35 @@ const onOff = 5 * time.Second
 // a 200. In a Situation, both depend on Way.
 type Answers string
 
-// The distributions in the matrix. All except LogNormal are constant response times, as
-// is any other string that time.ParseDuration accepts.
+// The distributions in the matrix, and LongTail. All except LogNormal and LongTail are
+// constant response times, as is any other string that time.ParseDuration accepts.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
 	LogNormal Answers = "lognormal" // 95% of the responses take 20 to 200 ms
+	LongTail  Answers = "long-tail" // as LogNormal, but 50 ms to 5 s
 )
 
 func (a Answers) draw(r *rand.Rand) time.Duration {
-	if a == LogNormal {
-		const low, high, z = 0.020, 0.200, 1.959964
-		mu, sigma := (math.Log(low)+math.Log(high))/2, (math.Log(high)-math.Log(low))/2/z
-		return atLeast(0, math.Exp(mu+sigma*r.NormFloat64()))
+	switch a {
+	case LogNormal:
+		return logNormal(r, 0.020, 0.200)
+	case LongTail:
+		return logNormal(r, 0.050, 5)
 	}
 	d, err := time.ParseDuration(string(a))
 	if err != nil {
 		panic("sim: Answers is not a valid response time: " + a)
 	}
 	return d
+}
+
+// logNormal draws a response time. 95% of the response times are between low and high, in
+// seconds.
+func logNormal(r *rand.Rand, low, high float64) time.Duration {
+	const z = 1.959964
+	mu, sigma := (math.Log(low)+math.Log(high))/2, (math.Log(high)-math.Log(low))/2/z
+	return atLeast(0, math.Exp(mu+sigma*r.NormFloat64()))
 }
 
 // Each seed has several streams of random numbers. A call's stream has the same number as
