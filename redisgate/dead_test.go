@@ -82,7 +82,7 @@ func TestLeaderWhoseLeaseHasEndedDoesNotReply(t *testing.T) {
 		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
 		assert.Zero(t, g.out.size(), "the leader replied without a lease, so waiting processes do not notice that the lease has ended")
 		l.handle(&report{Name: name, From: "other", Throttled: []throttled{{After: time.Second}}})
-		letters, _ := g.out.empty(g)
+		letters, _ := g.out.empty(g, 100)
 		require.Len(t, letters, 1)
 		assert.Empty(t, letters[0].Notice.Leader)
 		assert.Positive(t, letters[0].Notice.Pause)

@@ -48,6 +48,8 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"math"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,6 +105,7 @@ type Gate struct {
 	settle     func()         // called when an attempt to join has ended; the first call ends the wait in New
 	leases     sync.WaitGroup // lease commands in progress
 	away       atomic.Int64   // the distance to the server
+	asking     chan struct{}  // limits the number of lease commands in progress
 
 	mu         sync.Mutex
 	keys       map[string]use     // keys in use in this process, by account name
@@ -118,21 +121,28 @@ type Gate struct {
 	rejoinAt   time.Duration      // when this process may rejoin
 	subscribed bool               // whether this process is subscribed to the fleet's channels
 	tookAt     time.Duration      // when the latest round trip ended
+	sub        *redis.PubSub      // the current subscription
+	echoed     time.Duration      // the stamp of the latest echo that has arrived
 }
 
 // New returns this process's gate. It waits up to 250 ms to read the state on the
 // server, so that a process that starts while an account is throttled knows about the
 // pause before its first request. New returns no error: if the server cannot be
 // reached, the gate joins the fleet later. Use [Gate.Ping] to check the settings. The
-// gate does not close the client; close it after the gate. New panics if client is nil.
+// gate does not close the client; close it after the gate. New panics if client is nil or
+// a *redis.Ring, whose servers do not share messages.
 func New(client redis.UniversalClient, o Options) *Gate {
 	return open(client, o, fleet1.Number)
 }
 
 // open is New with the seam number as a parameter. Package fleet1 explains that number.
 func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
-	if client == nil { // otherwise a goroutine would panic, and the caller could not recover from that
+	// Otherwise a goroutine would panic, and the caller could not recover from that.
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisgate: New: client is nil")
+	}
+	if _, ok := client.(*redis.Ring); ok {
+		panic("redisgate: New: a Ring cannot be used, because its servers do not share messages")
 	}
 	g := &Gate{
 		local:      o.Local,
@@ -147,6 +157,7 @@ func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
 		claims:     make(map[string]bool),
 		size:       1,
 		attendWake: make(chan struct{}, 1),
+		asking:     make(chan struct{}, mostAsking),
 	}
 	if g.local == nil {
 		g.local = new(gate.Adaptive)
@@ -195,7 +206,7 @@ func (g *Gate) close() {
 	g.leaders = nil
 	lost := g.lost
 	g.lost = true
-	unsaid, pauses := g.out.empty(g)
+	unsaid, pauses := g.out.empty(g, math.MaxInt)
 	g.out.close()
 	g.mu.Unlock()
 	for _, l := range leaders {

@@ -7,7 +7,10 @@ import (
 	"time"
 )
 
-var errSlow = errors.New("server replies too slowly")
+var (
+	errSlow = errors.New("server replies too slowly")
+	errDeaf = errors.New("no messages arrive from the server")
+)
 
 // timed runs a command, and marks the server as lost if the command fails, is slow, or
 // shows that the server is too far away. timed returns soon after the command counts as

@@ -19,6 +19,12 @@ type lease struct {
 // ask calls take with a time limit. The command may still be running when ask returns,
 // and is counted in g.leases until it ends, so that Close can wait for it.
 func (g *Gate) ask(l lease) (state, error) {
+	select { // too many commands at once would all take long, so the server would count as lost
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+	case <-g.ctx.Done():
+		return state{}, g.ctx.Err()
+	}
 	var s state
 	g.leases.Add(1)
 	err := g.timed(func(ctx context.Context) (err error) {
@@ -103,7 +109,8 @@ func (l *leader) renew() {
 	now := g.now()
 	ended := l.ended
 	s := l.state(now)
-	leave := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0 || l.tooFar(now)
+	idle := now-l.heard > leaderIdle && len(l.turns) == 0
+	leave := idle && s.Pause == 0 || l.tooFar(now)
 	l.forget(now)
 	if !ended && now-l.noticed > noticeAgain {
 		l.notice(now)
@@ -116,7 +123,13 @@ func (l *leader) renew() {
 		l.resign()
 		return
 	}
-	length := g.distance().lease()
+	length, next := g.distance().lease(), renewLease
+	if s.Pause > 0 && idle {
+		// Nothing is sent before the pause ends. If this process dies, the lease ends by then,
+		// or soon after.
+		next = min(max(s.Pause/2, renewLease), renewPaused)
+		length += next - renewLease
+	}
 	if leave {
 		length = 0
 		l.resign()
@@ -131,7 +144,7 @@ func (l *leader) renew() {
 		}
 	case err == nil && got.Leader == g.id:
 		l.until = now + length
-		l.renewal.Reset(renewLease)
+		l.renewal.Reset(next)
 	case err == nil, g.now() > l.until: // another process leads, or may lead
 		l.mu.Unlock()
 		l.resign()

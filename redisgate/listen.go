@@ -35,6 +35,9 @@ func (g *Gate) hear() error {
 	sub := g.client.Subscribe(g.ctx)
 	defer func() { _ = sub.Close() }()
 	defer context.AfterFunc(g.ctx, func() { _ = sub.Close() })()
+	g.mu.Lock()
+	g.sub = sub
+	g.mu.Unlock()
 	if err := sub.Subscribe(g.ctx, g.names.all, g.names.inbox(g.id)); err != nil {
 		return err
 	}
@@ -76,6 +79,9 @@ func (g *Gate) receive(b []byte) {
 	}
 	switch {
 	case m.Echo != 0:
+		g.mu.Lock()
+		g.echoed = max(g.echoed, m.Echo)
+		g.mu.Unlock()
 		if g.near(g.now() - m.Echo) {
 			g.recover()
 		} else {

@@ -176,14 +176,19 @@ type letter struct {
 }
 
 // empty removes and returns everything that can be sent. pauses holds the pauses in the
-// notices, by account name.
-func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
+// notices, by account name. It leaves in the outbox what would exceed most letters.
+func (o *outbox) empty(g *Gate, most int) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.muted {
 		return nil, nil
 	}
 	for name, n := range o.notices {
+		if len(letters) >= most {
+			o.ring()
+			break
+		}
+		delete(o.notices, name)
 		n.Pause = max(n.Pause-time.Since(n.at), 0)
 		letters = append(letters, letter{g.names.all, message{Notice: &notice{name, n.state}}})
 		if pauses == nil {
@@ -191,7 +196,6 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		}
 		pauses[name] = n.Pause
 	}
-	clear(o.notices)
 	first := make(map[string]time.Duration) // when the first of the account's pending turns was handed out, by account name
 	for key, t := range o.turns {
 		for _, at := range t.made {
@@ -201,6 +205,11 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		}
 	}
 	for key, t := range o.turns {
+		if len(letters) >= most {
+			o.ring()
+			break
+		}
+		delete(o.turns, key)
 		t.From = g.id
 		if len(t.IDs) > 0 {
 			t.At = g.now()
@@ -208,10 +217,13 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		t.space(first[key[0]])
 		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
 	}
-	clear(o.turns)
 	for name, r := range o.reports {
 		if r.to == "" {
 			continue
+		}
+		if len(letters) >= most {
+			o.ring()
+			break
 		}
 		r.From, r.Away = g.id, time.Duration(g.distance())
 		r.age()
@@ -265,7 +277,7 @@ func (g *Gate) send() {
 		}
 		// While the server is lost, the outbox is muted, so there are no letters. attend
 		// finds out when the server is back.
-		letters, pauses := g.out.empty(g)
+		letters, pauses := g.out.empty(g, mostLetters)
 		if len(letters) == 0 {
 			<-slots
 			continue

@@ -73,7 +73,7 @@ func (g *Gate) ping(ctx context.Context) error {
 			return failed("subscribe", err)
 		}
 	}
-	if err := g.client.Publish(ctx, channel, name).Err(); err != nil {
+	if err := g.client.Process(ctx, publish(ctx, channel, name)); err != nil {
 		return failed("publish", err)
 	}
 	for {

@@ -2,7 +2,10 @@ package redisgate
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // attend regularly tells the server that this process exists, so that the process is
@@ -71,15 +74,42 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 		}
 		cursor = v[1].(string)
 		g.counted(v)
-		if !all || cursor == "0" {
+		if !all && !manyOutdated(v) || cursor == "0" {
 			break
 		}
 	}
-	letters := []letter{{g.names.inbox(g.id), message{Echo: g.now()}}}
+	echo := g.now()
+	letters := []letter{{g.names.inbox(g.id), message{Echo: echo}}}
 	if hello {
 		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
 	}
-	return cursor, g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
+	g.mu.Lock()
+	sub := g.sub
+	g.mu.Unlock()
+	err = g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
+	if err == nil {
+		time.AfterFunc(distance(0).tooSlow(), func() { g.missed(echo, sub) })
+	}
+	return cursor, err
+}
+
+// manyOutdated reports whether a reply of count says that many of the accounts that it has
+// looked at were out of date. There may then be many more.
+func manyOutdated(v []any) bool {
+	removed, _ := v[2].(int64)
+	return removed >= 25
+}
+
+// missed ends the subscription if the echo has not arrived, because its connection is
+// probably dead. A process that receives nothing must not lead.
+func (g *Gate) missed(echo time.Duration, sub *redis.PubSub) {
+	g.mu.Lock()
+	deaf := g.echoed < echo && g.sub == sub && g.ctx.Err() == nil
+	g.mu.Unlock()
+	if deaf {
+		g.fail(echo, errDeaf)
+		_ = sub.Close()
+	}
 }
 
 // counted processes the result of count, and removes notes that are out of date.
@@ -116,10 +146,20 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	case <-time.After(askAgain): // the connection that the command uses is probably dead
 	}
 	_ = g.publish(ctx, unsaid, pauses) // if this fails, the other processes find out later
-	for name, l := range leaders {
-		_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
-		_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
-	}
 	g.client.ZRem(ctx, g.names.members, g.id)
 	_ = g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, mostAsking)
+	for name, l := range leaders {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				return
+			}
+			_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
+			_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
+		})
+	}
+	wg.Wait()
 }

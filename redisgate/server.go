@@ -105,18 +105,31 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now - abse
 redis.call('ZADD', KEYS[2], now, id)
 redis.call('PEXPIRE', KEYS[2], 2 * absence)
 local some = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 100)
-local out = {redis.call('ZCARD', KEYS[2]), some[1]}
+local out, removed = {redis.call('ZCARD', KEYS[2]), some[1]}, 0
 for i = 1, #some[2], 2 do
   local name, v = some[2][i], decode(some[2][i], some[2][i + 1])
   if not v or math.max(v.s, v.p) + tonumber(ARGV[1]) < now then
     redis.call('HDEL', KEYS[1], name)
+    removed = removed + 1
   elseif ARGV[5] == '1' then
     local leader = v.e > now and v.l or ''
     out[#out + 1] = {name, leader, math.max(v.p - now, 0), v.k, v.m, v.d}
   end
 end
+if ARGV[5] ~= '1' then
+  out[3] = removed
+end
 return out`)
 )
+
+// publish returns a command that publishes a message. In a cluster, go-redis would send a
+// PUBLISH to any node, even to one that is down. This command goes to the node that holds
+// the gate's keys, because the channels have the same hash tag.
+func publish(ctx context.Context, channel string, message any) *redis.IntCmd {
+	c := redis.NewIntCmd(ctx, "publish", channel, message)
+	c.SetFirstKeyPos(1)
+	return c
+}
 
 // publish sends letters and stores pauses in one round trip. The letters go first,
 // because a server that is out of memory can still publish.
@@ -127,7 +140,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 			if err != nil { // the message contains NaN or an infinity; the other messages are sent anyway
 				continue
 			}
-			p.Publish(ctx, l.to, b)
+			_ = p.Process(ctx, publish(ctx, l.to, b))
 		}
 		for name, d := range pauses {
 			p.Eval(ctx, pauseScript, []string{g.names.accounts}, keep.Milliseconds(), name, d.Milliseconds())

@@ -262,10 +262,6 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	assert.Greater(t, seen, 100)
 }
 
-func TestNewPanicsWithoutClient(t *testing.T) {
-	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
-}
-
 // A process that is alone still learns of pauses from the service. The other processes
 // learn of such a pause once the process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
