@@ -112,6 +112,54 @@ func TestStatedEndIsIgnoredOnceARequestIsAccepted(t *testing.T) {
 	})
 }
 
+func TestResponseToARequestSentBeforeThePauseDoesNotEndTheWaitForTheStatedEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{})
+		time.Sleep(time.Minute)
+		one, err := g.Wait(t.Context(), plain)
+		require.NoError(t, err)
+		two, err := g.Wait(t.Context(), plain)
+		require.NoError(t, err)
+		g.Observe(plain, one, Outcome{Result: Throttled, Limit: Limit{Reset: time.Minute}})
+		g.Observe(plain, two, accepted)
+		assert.GreaterOrEqual(t, passes(t, g, 0, 0, 0, accepted), time.Minute)
+	})
+}
+
+func TestLaterStatedEndCountsIfTwo429sStateDifferentEnds(t *testing.T) {
+	for _, ends := range [][2]time.Duration{{10 * time.Minute, time.Minute}, {time.Minute, 10 * time.Minute}} {
+		synctest.Test(t, func(t *testing.T) {
+			g := throttle(t, Outcome{})
+			time.Sleep(time.Minute)
+			var tickets []Ticket
+			for range 2 {
+				ticket, err := g.Wait(t.Context(), plain)
+				require.NoError(t, err)
+				tickets = append(tickets, ticket)
+			}
+			for i, end := range ends {
+				g.Observe(plain, tickets[i], Outcome{Result: Throttled, Limit: Limit{Reset: end}})
+			}
+			assert.InDelta(t, 600, passes(t, g, 0, 0, 0, accepted).Seconds(), 5, "%v", ends)
+		})
+	}
+}
+
+// A long pause or another use may put off a sweep, so the time of the stated end is not
+// always between two sweeps.
+func TestAccountWithAStatedEndIsNotRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: 14 * time.Minute}})
+		a := g.account("k")
+		a.retire(false) // counts its use
+		time.Sleep(13 * time.Minute)
+		assert.False(t, a.retire(false))
+		time.Sleep(time.Hour)
+		_, known := g.Stats("k")
+		assert.False(t, known)
+	})
+}
+
 func TestAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Reset: 14 * time.Minute}})
