@@ -135,7 +135,7 @@ func TestCommonMistakesAreFound(t *testing.T) {
 			return resp, err
 		},
 		"it modifies the request after it has returned": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
-			if req.Header != nil {
+			if req.Header.Get("X-Auth-Token") != "" { // not for other traps' requests, where the race detector would find it first
 				time.AfterFunc(time.Second, func() { req.Header.Set("X-Late", "1") })
 			}
 			return base.RoundTrip(req)

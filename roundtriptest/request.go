@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"testing/synctest"
 	"time"
 )
 
@@ -39,6 +40,7 @@ func requestUnmodified(c *trial) error {
 				return err
 			}
 			time.Sleep(time.Hour) // a goroutine that is left over must not modify the request, either
+			synctest.Wait()
 			return unmodified(&before, req)
 		}); err != nil {
 			return fmt.Errorf("a request that got a %d: %w", code, err)
