@@ -27,6 +27,9 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 	for range min(b.callers, len(users)) {
 		callers.Go(func() {
 			for u := range next {
+				if ctx.Err() != nil { // select may have sent u although ctx had ended
+					continue
+				}
 				b.progress.begin()
 				err := do(ctx, u)
 				b.progress.end(err)
