@@ -275,6 +275,8 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{401, "This token is not valid for project demo", iamhttp.ReasonUnknown},
 		{401, "Invalid token for tenant x", iamhttp.ReasonUnknown},
 		{401, "Invalid token", iamhttp.ReasonTokenExpired},
+		{401, "The token has expired for user alice.", iamhttp.ReasonTokenExpired},
+		{401, "Token has been expired for 5 minutes", iamhttp.ReasonTokenExpired},
 		{403, "X-Auth-Token is invalid", iamhttp.ReasonTokenExpired},
 		{403, "You are not authorized to perform the requested action: identity:create_user.", iamhttp.ReasonUnknown},
 		{409, "Conflict occurred attempting to store user - Duplicate entry found with name bob at domain ID default.", iamhttp.ReasonAlreadyExists},

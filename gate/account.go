@@ -81,7 +81,7 @@ type account struct {
 	rng        *rand.Rand
 	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
 	refused    int64         // number of requests that were refused when they arrived
-	seen       int64         // accepted plus ticket at the latest sweep
+	seen       int64         // accepted plus ticket plus refused at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end

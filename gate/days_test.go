@@ -289,3 +289,33 @@ func TestStatedEndOfAnotherWindowDelaysRequestsOnlyAFewTimes(t *testing.T) {
 		assert.Greater(t, n, 1800*20*3/4)
 	})
 }
+
+// Requests that the hold would make late must not wait for its end, only to be refused.
+func TestWaitersThatTheStatedEndWouldMakeLateAreSentBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		do := func(trip time.Duration, o Outcome) {
+			ticket, err := g.Wait(t.Context(), plain)
+			assert.NoError(t, err)
+			time.Sleep(trip)
+			g.Observe(plain, ticket, o)
+		}
+		do(100*time.Millisecond, accepted)
+		do(10*time.Millisecond, Outcome{Result: Throttled, RetryAfter: time.Second})
+		for i := range 200 { // response times that vary
+			do([]time.Duration{4 * time.Second, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond}[i%4], accepted)
+		}
+		a := g.account("k")
+		a.mu.Lock()
+		answered := a.answered()
+		a.mu.Unlock()
+		do(10*time.Millisecond, Outcome{Result: Throttled, Limit: Limit{Reset: 20 * time.Second}})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				passes(t, g, 0, 20*time.Second+answered+550*time.Millisecond, 0, accepted)
+			})
+		}
+		wg.Wait()
+	})
+}

@@ -74,7 +74,7 @@ func (g *Adaptive) created() {
 	}
 	if n <= 1 {
 		g.mu.Lock()
-	} else if !g.mu.TryLock() { // a sweep is running, which may take a second if there are very many accounts
+	} else if !g.mu.TryLock() { // probably a sweep is running, which may take a second if there are very many accounts
 		return
 	}
 	defer g.mu.Unlock()

@@ -72,7 +72,7 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
 		until = from + min(until-from, w.maxWait)
 	}
-	if w.limited && until >= w.deadline-a.answered() {
+	if w.limited && until >= w.deadline-a.answeredFor(w) {
 		return 0
 	}
 	return until

@@ -46,11 +46,12 @@ func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
 	defer m.mu.Unlock()
 	if i := m.index(method, address, e.Code, body); i >= 0 {
 		m.failures = slices.Delete(m.failures, i, i+1)
-	} else if len(m.failures) == mostRemembered {
-		m.failures = slices.Delete(m.failures, 0, 1)
 	}
 	if huge(e) {
 		return
+	}
+	if len(m.failures) == mostRemembered {
+		m.failures = slices.Delete(m.failures, 0, 1)
 	}
 	m.failures = append(m.failures, remembered{e, method, address, time.Now(), l})
 }

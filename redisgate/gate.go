@@ -157,7 +157,7 @@ func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
 		claims:     make(map[string]bool),
 		size:       1,
 		attendWake: make(chan struct{}, 1),
-		asking:     make(chan struct{}, mostAsking),
+		asking:     make(chan struct{}, max(16, poolOf(client)*2/3)), // the rest is for messages
 	}
 	if g.local == nil {
 		g.local = new(gate.Adaptive)

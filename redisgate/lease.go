@@ -25,6 +25,12 @@ func (g *Gate) ask(l lease) (state, error) {
 	case <-g.ctx.Done():
 		return state{}, g.ctx.Err()
 	}
+	g.mu.Lock()
+	closed := g.leaders == nil
+	g.mu.Unlock()
+	if closed { // a lease that was asked for now would undo what leave does
+		return state{}, context.Canceled
+	}
 	var s state
 	g.leases.Add(1)
 	err := g.timed(func(ctx context.Context) (err error) {

@@ -38,6 +38,18 @@ func databaseOf(client redis.UniversalClient) int {
 	return 0
 }
 
+// poolOf returns the maximum number of connections that a client keeps to a server, or 0 if
+// it is not known.
+func poolOf(client redis.UniversalClient) int {
+	switch c := client.(type) {
+	case interface{ Options() *redis.Options }:
+		return c.Options().PoolSize
+	case interface{ Options() *redis.ClusterOptions }:
+		return c.Options().PoolSize
+	}
+	return 0
+}
+
 // inbox returns the channel that only the process with the given ID subscribes to.
 func (n names) inbox(id string) string { return n.prefix + ":" + id }
 

@@ -2,7 +2,6 @@ package redisgate
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -148,18 +147,14 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	_ = g.publish(ctx, unsaid, pauses) // if this fails, the other processes find out later
 	g.client.ZRem(ctx, g.names.members, g.id)
 	_ = g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, mostAsking)
-	for name, l := range leaders {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if ctx.Err() != nil {
-				return
-			}
-			_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
-			_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
-		})
-	}
-	wg.Wait()
+	var notices []letter
+	_, _ = g.client.Pipelined(ctx, func(p redis.Pipeliner) error { // one command after the other would take too long for many accounts
+		for name, l := range leaders {
+			known := l.known()
+			leadScript.Eval(ctx, p, []string{g.names.accounts}, g.leadArgs(lease{name: name, known: known, replace: true})...)
+			notices = append(notices, letter{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: known.Pause}}}})
+		}
+		return nil
+	})
+	_ = g.publish(ctx, notices, nil)
 }

@@ -170,6 +170,19 @@ func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, er
 
 // take runs leadScript.
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
+	v, err := leadScript.Run(ctx, g.client, []string{g.names.accounts}, g.leadArgs(l)...).Slice()
+	if err != nil {
+		return s, err
+	}
+	s, ok := parseState(v)
+	if !ok {
+		return s, unexpected(v)
+	}
+	return s, nil
+}
+
+// leadArgs returns the arguments of leadScript.
+func (g *Gate) leadArgs(l lease) []any {
 	learned := ""
 	if l.known.Learned != nil {
 		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise Learned contains NaN or an infinity, which is of no use to the next leader
@@ -180,17 +193,10 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	if l.replace {
 		replace = "1"
 	}
-	v, err := leadScript.Run(ctx, g.client, []string{g.names.accounts},
+	return []any{
 		keep.Milliseconds(), l.name, g.id, l.length.Milliseconds(), learned,
-		l.known.Pause.Milliseconds(), replace, l.known.Members, max(time.Duration(g.distance()).Milliseconds(), 1)).Slice()
-	if err != nil {
-		return s, err
+		l.known.Pause.Milliseconds(), replace, l.known.Members, max(time.Duration(g.distance()).Milliseconds(), 1),
 	}
-	s, ok := parseState(v)
-	if !ok {
-		return s, unexpected(v)
-	}
-	return s, nil
 }
 
 func unexpected(answer []any) error { return fmt.Errorf("unexpected reply %v", answer) }

@@ -16,7 +16,6 @@ const (
 	leaseTime    = 1500 * time.Millisecond // how long a leader leads without renewing its lease
 	renewLease   = 400 * time.Millisecond  // interval between renewals of a lease
 	renewPaused  = 5 * time.Second         // longest interval between renewals during a pause
-	mostAsking   = 16                      // maximum number of lease commands at the same time
 	mostLetters  = 200                     // maximum number of messages sent at once
 	minLead      = 2 * time.Second         // how long a leader leads, at least, before it passes the lead on to a nearer process
 	leaderIdle   = 5 * time.Second         // time without reports after which an idle leader resigns

@@ -245,6 +245,9 @@ func actsOn(after string) bool {
 // forOther reports whether a match about a token, from at to end, continues with "for", as in
 // "token is not valid for this region": a new token would not help.
 func forOther(s string, at, end int) bool {
+	if strings.Contains(strings.ToLower(s[at:end]), "expired") { // "for user alice" or "for 5 minutes"
+		return false
+	}
 	first := s[at:][:wordLen(s[at:])]
 	last, _, _ := wordBefore(s, end)
 	rest := strings.TrimLeft(s[end:], " ")

@@ -115,7 +115,7 @@ func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Durat
 
 // closeInTime closes the body of resp, and reports whether that is still going on.
 func (g *bodyCloser) closeInTime(resp *http.Response) (busy bool) {
-	if sending(resp) {
+	if mayBlock(resp) {
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
@@ -135,18 +135,17 @@ func (g *bodyCloser) closeInTime(resp *http.Response) (busy bool) {
 
 // Close closes the body of resp, which was not read.
 func Close(resp *http.Response) {
-	if !sending(resp) {
+	if !mayBlock(resp) {
 		resp.Body.Close()
 		return
 	}
 	(&bodyCloser{body: resp.Body}).closeInTime(resp)
 }
 
-// sending reports whether the request may still be being sent. Over HTTP/2, net/http's Close
-// then waits for a Read of the request's body and for a Write to the connection.
-func sending(resp *http.Response) bool {
-	return resp.ProtoMajor >= 2 && resp.Request != nil && resp.Request.Body != nil && resp.Request.Body != http.NoBody
-}
+// mayBlock reports whether closing the body may take long. Over HTTP/2, net/http's Close
+// writes to the connection and, while the request is still being sent, waits for a Read of
+// the request's body.
+func mayBlock(resp *http.Response) bool { return resp.ProtoMajor >= 2 }
 
 // readAll reads at most Max bytes and returns the first keep of them.
 func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated bool) {

@@ -216,6 +216,27 @@ func TestReadingStopsIfReadReturnsNeitherDataNorError(t *testing.T) {
 	}
 }
 
+// A slowlyClosed body is closed only after an hour.
+type slowlyClosed struct{ io.Reader }
+
+func (slowlyClosed) Close() error { time.Sleep(time.Hour); return nil }
+
+// Over HTTP/2, closing a body may have to wait for the connection.
+func TestABodyThatTakesLongToCloseDelaysNoCallOverHTTP2(t *testing.T) {
+	for major, want := range map[int]time.Duration{1: time.Hour, 2: 100 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			resp := &http.Response{ProtoMajor: major, Body: slowlyClosed{strings.NewReader("x")}}
+			bounded.NewDrain().ReadAndClose(t.Context(), resp, time.Second)
+			assert.Equal(t, want, time.Since(start))
+			start = time.Now()
+			bounded.Close(&http.Response{ProtoMajor: major, Body: slowlyClosed{strings.NewReader("x")}})
+			assert.Equal(t, want, time.Since(start))
+			time.Sleep(2 * time.Hour)
+		})
+	}
+}
+
 func TestReadingNoBodyReturnsNothing(t *testing.T) {
 	data, truncated := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
 	assert.Empty(t, data)

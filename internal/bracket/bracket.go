@@ -212,10 +212,10 @@ func New(now time.Duration, marks []Mark, flying int, trip, retryAfter time.Dura
 // Pause prevents requests from being sent before the given time.
 func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) }
 
-// Paused returns the time before which no request is sent: the end of a pause, or of a
-// stated window that is used up.
+// Paused returns the time before which no request is sent: the end of a pause or, unless
+// Late is set, of a stated window that is used up. (In a fleet, turns may be given back.)
 func (c *Controller) Paused() time.Duration {
-	if c.open && c.statement.windowed && c.credit < 1 && c.flight.cap == 0 && (c.probes <= 1 || c.accepted > 0) {
+	if !c.Late && c.open && c.statement.windowed && c.credit < 1 && c.flight.cap == 0 && (c.probes <= 1 || c.accepted > 0) {
 		return max(c.pause, later(c.statement.opened, duration(c.statement.per)))
 	}
 	return c.pause

@@ -205,3 +205,17 @@ func TestStatedWindowThatIsMuchTooLowIsNotUsedForever(t *testing.T) {
 		assert.GreaterOrEqual(t, accepted, 50*1800*8/10, "Retry-After: %v", retryAfter)
 	}
 }
+
+// A leader's processes give turns back, and wait for what Paused returns.
+func TestUsedUpWindowIsAPauseUnlessOutcomesAreLate(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		c := Resume(0, Learned{Pace: 5, Lo: 5, Hi: 6, Best: 5, Burst: 10, Burst0: 10, Trip: 0.02, Silence: 60}, sec)
+		c.Late = late
+		c.Next(sec, 1)
+		c.statement = statement{requests: 100, per: 60, belief: firm, windowed: true, opened: sec}
+		c.credit = 1
+		assert.Equal(t, sec, c.Paused())
+		c.Sent(sec, 0)
+		assert.Equal(t, map[bool]time.Duration{false: 61 * sec, true: sec}[late], c.Paused())
+	}
+}

@@ -54,9 +54,9 @@ func Hopeless(err error) bool {
 	return malformed(text)
 }
 
-// answered reports whether err holds a response: a RoundTripper below got one to a request of
-// its own, usually for a token, and refused it, as an oauth2.Transport does. Sending the
-// request again would send the same credentials again.
+// answered reports whether err holds a response that is not a 5xx. A RoundTripper below got
+// it to a request of its own, usually for a token, and was refused, as happens to an
+// oauth2.Transport. Sending the request again would send the same credentials again.
 func answered(err error) bool {
 	if err == nil {
 		return false
@@ -64,7 +64,7 @@ func answered(err error) bool {
 	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
 			if f := v.Field(i); f.Type() == reflect.TypeFor[*http.Response]() && !f.IsNil() {
-				return true
+				return f.Elem().FieldByName("StatusCode").Int() < 500
 			}
 		}
 	}
