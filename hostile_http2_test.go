@@ -251,6 +251,7 @@ func TestHTTP2StreamResetsUseUpTheAttempts(t *testing.T) {
 // Over HTTP/2, net/http's Close of a response body waits until the request body is no longer
 // being sent. A Read of that body may take any time.
 func TestHTTP2FailureArrivesWhileTheRequestBodyIsStillBeingRead(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{403, 408, 429} {
 		for _, mode := range []string{"error", "PassThrough", "with a Recorder"} {
 			for _, replayable := range []bool{false, true} {

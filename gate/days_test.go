@@ -109,12 +109,12 @@ func run(g *Adaptive, s service, workers int, length, timeout, rest time.Duratio
 	return n
 }
 
-func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
+func briefly() time.Duration { return 20 * time.Millisecond }
 
 func TestPaceRisesEvenIfNeverMoreThanOneRequestWaits(t *testing.T) {
 	for _, timeout := range []time.Duration{0, 5 * time.Second, 30 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			n := run(new(Adaptive), bucket(20, 1, 30*time.Second), 1, 2*time.Hour, timeout, 0, always(20*time.Millisecond))
+			n := run(new(Adaptive), bucket(20, 1, 30*time.Second), 1, 2*time.Hour, timeout, 0, briefly)
 			assert.Greater(t, n.accepted, 2*3600*20*3/4, "a timeout of %v: %+v", timeout, n)
 			assert.Less(t, n.throttled, 100, "a timeout of %v", timeout)
 		})
@@ -175,7 +175,7 @@ func TestMaxWaitAppliesToAStatedWindowThatIsUsedUp(t *testing.T) {
 func TestMaxWaitAppliesToWaitersWhenAStatedWindowIsUsedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, s := new(Adaptive), window(200, 5*time.Minute, true)
-		_ = run(g, s, 10, 8*time.Minute, 0, 0, always(20*time.Millisecond)) // learns the window
+		_ = run(g, s, 10, 8*time.Minute, 0, 0, briefly) // learns the window
 		var mu sync.Mutex
 		var longest time.Duration
 		var wg sync.WaitGroup
@@ -203,8 +203,8 @@ func TestMaxWaitAppliesToWaitersWhenAStatedWindowIsUsedUp(t *testing.T) {
 func TestAccountWhoseCallersAreAllRefusedIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, s := new(Adaptive), window(100, 24*time.Hour, false)
-		first := run(g, s, 20, 24*time.Hour, 30*time.Second, 10*time.Second, always(20*time.Millisecond))
-		second := run(g, s, 20, 24*time.Hour, 30*time.Second, 10*time.Second, always(20*time.Millisecond))
+		first := run(g, s, 20, 24*time.Hour, 30*time.Second, 10*time.Second, briefly)
+		second := run(g, s, 20, 24*time.Hour, 30*time.Second, 10*time.Second, briefly)
 		assert.Less(t, second.throttled, 200, "first day: %+v, second day: %+v", first, second)
 		assert.Greater(t, second.accepted, 90)
 	})
