@@ -1,12 +1,10 @@
 package redisgate
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -27,12 +25,6 @@ func StartSentinel(t testing.TB, config string) (address string) {
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	s.process = exec.Command(s.binary, file, "--sentinel")
 	require.NoError(t, s.process.Start())
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("tcp", s.addr())
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "the Sentinel is not listening")
+	s.listens()
 	return s.addr()
 }

@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -61,13 +63,27 @@ func newServer(t testing.TB) *testServer {
 	if binary == "" {
 		missing(t, "no redis-server or valkey-server found: install one, or set IAMHTTP_REDIS_SERVER to the path of one")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	s := &testServer{t: t, binary: binary, dir: t.TempDir(), port: port}
+	s := &testServer{t: t, binary: binary, dir: t.TempDir(), port: nextPort(t)}
 	t.Cleanup(s.kill)
 	return s
+}
+
+// ports is the number of ports that nextPort has returned or tried.
+var ports atomic.Int64
+
+// nextPort returns a port that nobody uses. The system gives ports in this range to no
+// listener and no connection that leaves the choice to it, so a server finds its port free
+// when it is started again.
+func nextPort(t testing.TB) string {
+	for range 1000 {
+		port := strconv.FormatInt(15000+(int64(os.Getpid())*37+ports.Add(1))%15000, 10)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("found no free port")
+	return ""
 }
 
 func (s *testServer) addr() string { return "127.0.0.1:" + s.port }
@@ -78,12 +94,21 @@ func (s *testServer) start(args ...string) {
 		"--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"), "--save", "", "--appendonly", "no"}, args...)...)
 	s.process.Env = append(os.Environ(), s.env...)
 	require.NoError(s.t, s.process.Start())
+	s.listens()
+}
+
+// listens waits until the server is listening. It reads the process ID from the server,
+// because another server might have taken the port.
+func (s *testServer) listens() {
+	s.t.Helper()
 	require.Eventually(s.t, func() bool {
-		c, err := net.Dial("tcp", s.addr())
-		if err == nil {
-			c.Close()
+		c := redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1})
+		defer c.Close()
+		info, err := c.Info(context.Background(), "server").Result()
+		if err != nil { // also if the server requires a password, or is still loading
+			return strings.HasPrefix(err.Error(), "NOAUTH")
 		}
-		return err == nil
+		return strings.Contains(info, fmt.Sprintf("process_id:%d\r", s.process.Process.Pid))
 	}, 10*time.Second, 10*time.Millisecond, "the server is not listening")
 }
 
