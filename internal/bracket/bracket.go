@@ -152,7 +152,7 @@ type tally struct {
 	idle     float64       // seconds during which the pace allowed requests, but none was waiting
 	idleTo   time.Duration // time up to which idle has been counted
 	used     int           // number of requests that have used the burst or saved-up turns, since the burst last grew
-	delayed  bool          // whether the request that is sent next, if it is the only one that waits, arrived before the pace allowed it
+	arrived  time.Duration // when the request that is sent next, if it is the only one that waits, began to wait for its turn; 0: it did not have to
 	busy     float64       // seconds during which requests waited only because of the pace
 	raises   int           // number of times that the pace changed
 	paces    []moment      // when each pace began
@@ -407,10 +407,13 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	if c.paced++; c.paced == 1 {
 		c.latest = moment{now, c.sent - 1}
 	}
-	if backlog > 0 || c.delayed {
+	switch {
+	case backlog > 0:
 		c.busy += gap
+	case c.arrived > 0:
+		c.busy += min(seconds(now-c.arrived), gap)
 	}
-	c.delayed = false
+	c.arrived = 0
 	// Timers always fire late, so the next turn is counted from the time at which this
 	// one was due. But a process that was suspended must not make up for lost turns in a
 	// burst.
@@ -424,7 +427,11 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 // accepts. If a whole burst was accepted, and has been saved up again, the next may be twice
 // as large: a burst may have shrunk because others used the limit for a while.
 func (c *Controller) Idle(now time.Duration) {
-	if c.delayed = c.open && now < c.next; !c.open || now <= c.next || now < c.pause || c.statement.windowed {
+	c.arrived = 0
+	if c.open && now < c.next {
+		c.arrived = now
+	}
+	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
 	}
 	c.idle += seconds(now - max(c.next, c.idleTo))

@@ -102,17 +102,20 @@ func TestOnlyRequestsSentWhileOthersWaitAddToBusy(t *testing.T) {
 }
 
 // A lone caller makes one call after another, so no other request ever waits.
-func TestARequestThatThePaceDelayedAddsToBusyEvenIfNoOtherWaits(t *testing.T) {
+func TestTimeThatTheOnlyRequestHasToWaitAddsToBusy(t *testing.T) {
 	c := paced()
 	c.credit, c.next = 0, sec
-	c.Idle(900 * ms) // the request arrives before its turn
+	c.Idle(960 * ms) // the request arrives before its turn
 	c.Sent(sec, 0)
-	assert.InDelta(t, 0.1, c.busy, 1e-9)
+	assert.InDelta(t, 0.04, c.busy, 1e-9)
 	c.Idle(1200 * ms) // this one arrives after its turn
 	c.Sent(1200*ms, 0)
-	assert.InDelta(t, 0.1, c.busy, 1e-9)
-	c.Sent(1300*ms, 0) // and nothing is known about this one
-	assert.InDelta(t, 0.1, c.busy, 1e-9)
+	assert.InDelta(t, 0.04, c.busy, 1e-9)
+	c.Sent(1300*ms, 0) // nothing is known about this one
+	assert.InDelta(t, 0.04, c.busy, 1e-9)
+	c.Idle(1310 * ms)
+	c.Sent(1800*ms, 0) // and this one waited for something else, too
+	assert.InDelta(t, 0.14, c.busy, 1e-9)
 }
 
 func TestUnsendDoesNotFillTheBurstBeyondItsSize(t *testing.T) {
