@@ -101,6 +101,7 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 					took := time.Since(began)
 					t.Log(took)
 					sum += took
+					assert.Less(t, took, 80*time.Second)
 					sent, accepted, early := a.counts()
 					assert.Less(t, float64(sent), 1.05*float64(accepted))
 					assert.Zero(t, early, "requests were sent during a Retry-After")
@@ -110,7 +111,8 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 				})
 			})
 		}
-		assert.Less(t, sum/time.Duration(phases), 75*time.Second, "%s, on average", name) // single runs differ by several seconds
+		// Single runs with a counter take 67 to 77 s, because their jitter differs.
+		assert.Less(t, sum/time.Duration(phases), 74*time.Second, "%s, on average", name)
 	}
 }
 
