@@ -84,6 +84,7 @@ type account struct {
 	seen       int64         // accepted plus ticket plus refused at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
+	tried      int           // number of trials since one was accepted
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
 }
 
@@ -347,6 +348,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 			if left := a.hold.stated - now; left > time.Second && left > (a.hold.stated-a.hold.from)/8 {
 				a.early, a.hold.stated = min(a.early+1, mostEarly), 0
 			}
+			if a.hold.until > now {
+				a.tried = 0
+			}
 			a.hold.until = 0
 		}
 		return
@@ -437,12 +441,12 @@ func (a *account) dispatch() {
 		if at <= now {
 			a.rank()
 			at = a.pacer.Next(now, a.waiting())
-		}
-		if at > now {
-			if p := a.pacer.Paused(); p > now && p > a.checked+time.Duration(a.waiting())*time.Microsecond {
-				a.turnAway(now) // a stated window is used up, and some waiters may not want to wait for the next one
+			if at > now && a.holdWindow(now) {
 				continue
 			}
+			at = a.trial(now, at)
+		}
+		if at > now {
 			a.wakeUp(now, at)
 			return
 		}
@@ -576,7 +580,7 @@ func (a *account) stats() (Stats, bool) {
 	s := Stats{Waiting: a.waiting() + a.inner.n, Flying: int(max(a.flying.Load()-a.entering.Load(), 0)) + len(a.tickets)}
 	if a.pacer != nil {
 		now := a.now()
-		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, a.hold.until-now, 0)
+		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.resumes()-now, 0)
 		if a.pacer.Believed() {
 			s.Limit = a.stated
 		}

@@ -108,14 +108,18 @@ func (ls *lanes) push(w *waiter, p Priority) {
 // lane go first. probing is true if nothing has been sent since the latest pause began.
 func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
-	l := &ls[turn]
-	q := &l.retries
-	if q.n == 0 || q.head.resend >= lateResend && l.firsts.n > 0 && probing {
-		q = &l.firsts
-	}
-	w = q.head
-	q.remove(w)
+	w = ls[turn].head(probing)
+	w.queue.remove(w)
 	return w, turn
+}
+
+// head returns the waiter whose turn it is in the lane, which must have one. For probing,
+// see lanes.pop.
+func (l *lane) head(probing bool) *waiter {
+	if l.retries.n == 0 || l.retries.head.resend >= lateResend && l.firsts.n > 0 && probing {
+		return l.firsts.head
+	}
+	return l.retries.head
 }
 
 // next returns the index of the lane that has the next turn, among those for which may

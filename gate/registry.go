@@ -134,7 +134,7 @@ func (a *account) retire(hurry bool) bool {
 		return false
 	case a.pacer != nil:
 		keep := max(keepQuiet, 10*a.pacer.Silence())
-		if hurry || !quiet || now < max(a.pacer.Paused(), a.hold.until) || now-a.throttled < keep {
+		if hurry || !quiet || now < a.resumes() || now-a.throttled < keep {
 			return false
 		}
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:

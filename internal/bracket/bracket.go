@@ -77,6 +77,7 @@ type Send struct {
 	seq    int     // number of the request within its epoch, from 1
 	flying int     // number of requests in flight when it was sent, including itself; 0 for an inner request
 	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
+	trial  bool    // whether it was a trial: see Controller.Trial
 	pace   float64 // the pace when it was sent
 	at     time.Duration
 }
@@ -145,6 +146,7 @@ type tally struct {
 	credit   float64 // number of requests that may be sent at once: the rest of the burst, and unused turns
 	flying   int     // number of requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
+	trial    bool    // whether the request that is sent next is a trial
 	inner    bool    // whether there were inner requests, so that some requests in flight may not be on their way to the service
 	accepted int
 	unknown  int           // number of requests whose outcome says nothing about the limit
@@ -212,14 +214,8 @@ func New(now time.Duration, marks []Mark, flying int, trip, retryAfter time.Dura
 // Pause prevents requests from being sent before the given time.
 func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) }
 
-// Paused returns the time before which no request is sent: the end of a pause or, unless
-// Late is set, of a stated window that is used up. (In a fleet, turns may be given back.)
-func (c *Controller) Paused() time.Duration {
-	if !c.Late && c.open && c.statement.windowed && c.credit < 1 && c.flight.cap == 0 && (c.probes <= 1 || c.accepted > 0) {
-		return max(c.pause, later(c.statement.opened, duration(c.statement.per)))
-	}
-	return c.pause
-}
+// Paused returns the time before which no request is sent.
+func (c *Controller) Paused() time.Duration { return c.pause }
 
 // Probes returns the number of pauses in a row, up to the latest, between which no
 // accepted request was sent.
@@ -343,8 +339,12 @@ func (c *Controller) begins(now time.Duration, backlog int) {
 	c.judge(now, float64(backlog))
 	c.consider(first)
 	c.start(now)
-	if c.statement.windowed {
-		c.statement.opened = now
+	switch s := &c.statement; {
+	case !s.windowed:
+	case c.refused.trial && c.asked == 0 && now < later(s.opened, duration(s.per)): // as expected
+		c.credit, c.granted = 0, 0
+	default:
+		s.opened = now
 		c.fill()
 	}
 }
@@ -392,7 +392,8 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.flight.flying++
 	c.gap = max(c.gap, seconds(now-max(c.last, c.begin)))
 	c.last = now
-	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, waited: backlog > 0, pace: c.pace, at: now, credit: c.credit >= 1}
+	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, waited: backlog > 0, trial: c.trial, pace: c.pace, at: now, credit: c.credit >= 1}
+	c.trial = false
 	if c.flight.cap > 0 {
 		return s
 	}
@@ -497,6 +498,9 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.mark(now)
 	c.flying--
 	c.room++
+	if c.open {
+		c.doubt(now, s)
+	}
 	if !c.open && (!c.learned || s.at > c.refused.at) {
 		if c.late++; c.late == 1 {
 			c.lateFrom = now
@@ -553,6 +557,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.probes++; c.accepted > 0 || !c.learned {
 		c.probes = 1
 		c.ended = s.at
+	} else if s.trial {
+		c.probes = max(c.probes-1, 1) // it says nothing new
 	}
 	c.open = false
 	c.refused, c.closed, c.asked = s, now, seconds(retryAfter)
@@ -560,7 +566,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked < c.OwnPause { // too short to say anything about the pace, so treat it as none
 		c.asked = 0
 	}
-	if c.explained = c.learned && c.capRefused(now, s); c.explained {
+	switch c.explained = s.trial || c.learned && c.capRefused(now, s); {
+	case s.trial:
+	case c.explained:
 		if held := seconds(c.last - c.begin); held >= lasting { // the service accepted the pace that resulted from the cap
 			c.remember(now, float64(c.accepted)/held, c.quiet)
 		}
@@ -583,7 +591,11 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		// random refusals would make each pause longer than the previous one.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
-	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
+	own = min(own*math.Pow(2, float64(c.probes-1)), most)
+	if !s.trial {
+		own = c.untilWindow(now, own)
+	}
+	c.Pause(now + duration(own))
 }
 
 // raise increases the pace if that is likely to pay off.

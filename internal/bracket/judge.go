@@ -96,6 +96,9 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	}
 	c.flight.accepted = 0
 	switch {
+	case c.refused.trial && passed == 0:
+		wanted += c.wanted
+		c.silence += quiet
 	case c.explained:
 		c.silence = quiet
 	case !c.learned:

@@ -1,7 +1,6 @@
 package bracket
 
 import (
-	"cmp"
 	"math"
 	"time"
 )
@@ -21,6 +20,7 @@ type statement struct {
 	// before the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
+	unused   float64       // number of requests that it allows beyond those that are sent in it
 	dark     float64       // longest time, in seconds, for which nothing is accepted according to failed probes or Retry-After; a long one means a window, not a token bucket
 }
 
@@ -42,6 +42,8 @@ const (
 	longestGap  = 1800.0  // seconds; longest time between two requests because of a statement
 	firmHold    = 1800    // seconds that callers wait before a confirmed statement is tested
 	beyond      = 1.2     // ratio of what was counted to what was stated, or the reverse, above which the two disagree
+	tooFast     = 4.0     // ratio of the pace to the stated rate until a refusal confirms the statement, without Retry-After
+	excess      = 4       // how many requests beyond those of a burst are accepted before their rate is compared with the stated one
 	narrow      = 2.0     // largest ratio of hi to lo at which a bracket supports a stated rate within it
 )
 
@@ -68,6 +70,51 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 
 // Windowed reports whether the requests of a stated window are sent without pacing.
 func (c *Controller) Windowed() bool { return c.statement.windowed }
+
+// UsedUp reports whether all requests of a stated window have been sent. Next then returns
+// the start of the next window, which is also the first result here, although a Trial may
+// be sent before it.
+func (c *Controller) UsedUp() (next time.Duration, ok bool) {
+	s := &c.statement
+	if c.Late || !c.open || !s.windowed || c.credit >= 1 || c.flight.cap > 0 || c.probes > 1 && c.accepted == 0 {
+		return 0, false
+	}
+	return later(s.opened, duration(s.per)), true
+}
+
+// Trial returns the time at which a request may be sent although a stated window has not
+// ended, which is now unless one in flight may be such a request. If so, the next request
+// that is passed to Sent is a trial: its refusal is expected, so it is blamed on nothing.
+func (c *Controller) Trial(now time.Duration) time.Duration {
+	if c.flying > 0 {
+		if at := later(c.last, c.refusedBy()); at > now {
+			return at
+		}
+	}
+	c.trial = true
+	return now
+}
+
+// doubt takes into account an accepted request that may show that the statement is wrong.
+func (c *Controller) doubt(now time.Duration, a Send) {
+	s := &c.statement
+	switch {
+	case s.belief != firm:
+	case s.windowed:
+		switch {
+		case !a.trial:
+		case s.unused >= 1: // as expected
+			s.unused--
+		default: // a new window has begun, or the window is another limit's
+			s.opened = a.at
+			c.fill()
+			c.credit--
+		}
+	case !s.confirmed && float64(c.accepted-c.granted-excess) > beyond*s.rate()*seconds(now-c.begin):
+		c.disbelieve()
+		c.hi = math.Inf(1)
+	}
+}
 
 // Kept reports that callers waited until the given time because the service stated the
 // end of its window. The wait counts like a Retry-After, unless the service asked for a
@@ -137,27 +184,34 @@ func (c *Controller) consider(first bool) {
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.per <= longestUsed && s.dark >= max(4/rate, s.per/4)
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
-	// The first epoch may agree with the statement by chance. Until a refusal has
-	// confirmed the statement, the pace is therefore at least one request per two waits,
-	// and after that at least two per hour, unless whole windows are used. Otherwise, a
-	// statement about another limit could stop the account for days.
+	// The first epoch may agree with the statement by chance. Unless whole windows are
+	// used, the pace is therefore high enough for doubt to notice that until a refusal has
+	// confirmed the statement: at least one request per two waits. (A Retry-After that
+	// agrees with the statement supports it.) After that, it is at least two per hour.
+	// Otherwise, a statement about another limit could stop the account for days.
 	if !s.windowed {
 		wait := longestGap / 2
 		if !s.confirmed {
-			wait = cmp.Or(c.asked, c.OwnMost)
+			wait = max(c.asked, 1)
+			if c.asked == 0 {
+				c.pace = tooFast * rate
+			}
 		}
 		c.pace = max(c.pace, min(0.5/wait, mostPace))
 	}
 	if s.windowed {
 		// Only the start of the window decides when the next requests may be sent.
-		c.burst, c.hi = max(1, math.Floor(s.requests*(1-margin))), math.Inf(1)
+		// A request that is left over in each window would cost a window in the end, so there
+		// is a margin only after a refusal within a window.
+		c.burst, c.hi = max(1, math.Floor(s.requests*(1-c.Margin*float64(s.strikes)))), math.Inf(1)
 	}
 	c.base = 0
 }
 
 // agree compares the statement with the first epoch. A token bucket accepts one request
 // per saved token and then accepts requests at its rate; a window accepts only a fixed
-// number of requests.
+// number of requests. If the Retry-After is much shorter than the stated window, the
+// window may be wrong although the number is right, so more epochs have to decide.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -167,7 +221,7 @@ func (c *Controller) agree() {
 	switch {
 	case most > 2*beyond*s.requests || c.hi*beyond < rate: // two windows may have been used up
 		c.disbelieve()
-	case s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
+	case (c.asked == 0 || c.asked >= s.per/4) && s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
 		s.belief, s.burst = firm, c.burst
 	default:
 		s.belief = candidate
@@ -228,7 +282,7 @@ func (c *Controller) windowOf(ahead float64) time.Duration {
 
 // fill makes a window's requests available.
 func (c *Controller) fill() {
-	c.credit = c.burst
+	c.credit, c.statement.unused = c.burst, c.statement.requests-c.burst
 	c.granted = max(c.granted, int(c.burst))
 	c.room = max(c.room, c.flying+c.clock())
 }

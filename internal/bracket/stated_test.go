@@ -166,7 +166,7 @@ func TestStatedWindowsBeginWhenTheServicesWindowsBegin(t *testing.T) {
 	assert.Equal(t, at+5*time.Minute, c.byWindow(at+time.Minute))
 	assert.Equal(t, at+16*time.Minute, c.byWindow(at+16*time.Minute))
 	assert.Equal(t, at+15*time.Minute, c.statement.opened)
-	assert.Equal(t, 194.0, c.credit)
+	assert.Equal(t, 200.0, c.credit)
 }
 
 func TestTheStatementIsTheLatestOneThatWasNotIgnored(t *testing.T) {
@@ -206,16 +206,49 @@ func TestStatedWindowThatIsMuchTooLowIsNotUsedForever(t *testing.T) {
 	}
 }
 
-// A leader's processes give turns back, and wait for what Paused returns.
-func TestUsedUpWindowIsAPauseUnlessOutcomesAreLate(t *testing.T) {
+// A leader's processes give turns back, so a window may turn out not to be used up.
+func TestWindowIsUsedUpOnceAllItsRequestsHaveBeenSentUnlessOutcomesAreLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
-		c := Resume(0, Learned{Pace: 5, Lo: 5, Hi: 6, Best: 5, Burst: 10, Burst0: 10, Trip: 0.02, Silence: 60}, sec)
+		c := used()
 		c.Late = late
-		c.Next(sec, 1)
-		c.statement = statement{requests: 100, per: 60, belief: firm, windowed: true, opened: sec}
-		c.credit = 1
+		next, ok := c.UsedUp()
+		assert.Equal(t, !late, ok)
+		assert.Equal(t, map[bool]time.Duration{false: 61 * sec, true: 0}[late], next)
 		assert.Equal(t, sec, c.Paused())
-		c.Sent(sec, 0)
-		assert.Equal(t, map[bool]time.Duration{false: 61 * sec, true: sec}[late], c.Paused())
+	}
+}
+
+// used returns a Controller whose stated window is used up from 1 s to 61 s.
+func used() *Controller {
+	c := Resume(0, Learned{Pace: 5, Lo: 5, Hi: 6, Best: 5, Burst: 10, Burst0: 10, Trip: 0.02, Silence: 60}, sec)
+	c.Next(sec, 1)
+	c.statement = statement{requests: 100, per: 60, belief: firm, windowed: true, opened: sec, dark: 60}
+	c.credit = 0
+	return c
+}
+
+func TestRefusedTrialChangesNothing(t *testing.T) {
+	c := used()
+	c.Accepted(2*sec, c.Sent(sec, 0))
+	before, burst := c.statement, c.burst
+	for at := 10 * sec; at < 50*sec; at += 10 * sec {
+		assert.Equal(t, at, c.Trial(at))
+		s := c.Sent(at, 0)
+		assert.Greater(t, c.Trial(at), at, "only one trial may be in flight")
+		c.Refused(at+sec/50, s, 0)
+		assert.LessOrEqual(t, c.Paused(), at+2*sec)
+		assert.Equal(t, 61*sec, c.Next(at+5*sec, 1))
+	}
+	assert.Equal(t, before, c.statement)
+	assert.InDelta(t, burst, c.burst, 0)
+}
+
+func TestAcceptedTrialBeginsAWindowUnlessTheStatedOneHadRequestsLeft(t *testing.T) {
+	for unused, credit := range map[float64]float64{0: 9, 3: 0} {
+		c := used()
+		c.statement.unused = unused
+		c.Trial(20 * sec)
+		c.Accepted(21*sec, c.Sent(20*sec, 0))
+		assert.InDelta(t, credit, c.credit, 0, "%v unused", unused)
 	}
 }

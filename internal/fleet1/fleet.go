@@ -76,6 +76,17 @@ type Ranking interface {
 	Ranked(waiting Lanes)
 }
 
+// A Solo is a Pacer that no other process shares, as a [Controller] is by itself. It learns
+// at once what happens, so the gate may hold its requests back until a window's stated end.
+type Solo interface {
+	Pacer
+	Kept(until time.Duration)
+	Probes() int
+	Statement() (requests int, per time.Duration)
+	Trial(now time.Duration) time.Duration
+	UsedUp() (next time.Duration, ok bool)
+}
+
 // A History describes an account that is throttled for the first time: when its requests
 // were accepted, how many requests are in flight, and how long a response took (0: not
 // known).
