@@ -266,6 +266,25 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"Gnocchi":                                 {404, `{"code":404,"title":"Not Found","description":{"cause":"Metric does not exist","detail":"x"}}`, "", "x", ""},
 		"a title that repeats the status":         {404, `{"title":"Not Found"}`, "", "Not Found", ""},
 		"a description without a title":           {404, `{"name":"bob","description":"x"}`, "", "", ""},
+		"a description next to a null error":      {404, `{"error":null,"name":"bob","description":"x"}`, "", "", ""},
+		"a resource's description and code":       {409, `{"user":{"code":"7","description":"x"}}`, "7", "", ""},
+		"Cloud Foundry":                           {401, `{"description":"Invalid Auth Token","error_code":"CF-InvalidAuthToken","code":1000}`, "CF-InvalidAuthToken", "Invalid Auth Token", ""},
+		"Telegram":                                {429, `{"ok":false,"error_code":429,"description":"Too Many Requests: retry after 5"}`, "", "Too Many Requests: retry after 5", ""},
+		"Okta":                                    {401, `{"errorCode":"E0000011","errorSummary":"Invalid token provided","errorId":"oae"}`, "E0000011", "Invalid token provided", ""},
+		"a description next to an error":          {400, `{"error":"invalid_request","description":"name is missing"}`, "invalid_request", "name is missing", ""},
+		"a description within an error":           {404, `{"error":{"type":"x","description":"No such user."}}`, "", "No such user.", ""},
+		"code and desc":                           {400, `{"code":"A.1","desc":"name is missing"}`, "A.1", "name is missing", ""},
+		"error_desc":                              {400, `{"error_code":"A.1","error_desc":"name is missing"}`, "A.1", "name is missing", ""},
+
+		"a message that repeats the status, and a detail":      {404, `{"message":"Not Found","detail":"No such user."}`, "", "No such user.", ""},
+		"a message that repeats the status, and a reason":      {401, `{"error":"Unauthorized","message":"Unauthorized","reason":"The token has expired"}`, "", "The token has expired", ""},
+		"a message that repeats the status, with its number":   {401, `{"message":"HTTP 401 Unauthorized.","detail":"The token has expired"}`, "", "The token has expired", ""},
+		"two messages that repeat the status":                  {404, `{"message":"Not Found","title":"not_found"}`, "", "Not Found", ""},
+		"a message that repeats the status, and then an error": {404, `{"message":"Not Found","errors":[{"message":"Not Found"},{"message":"No such user."}]}`, "", "No such user.", ""},
+		"a blank message, and a detail":                        {404, `{"message":" ","detail":"No such user."}`, "", "No such user.", ""},
+		"a message that begins with the status":                {404, `{"message":"404 no such user","title":"x y"}`, "", "404 no such user", ""},
+		"Keycloak":                                             {404, `{"error":"Could not find resource","error_description":"For more on this error consult the server log at the debug level."}`, "", "Could not find resource", ""},
+		"Keycloak, without a sentence":                         {500, `{"error":"unknown_error","error_description":"For more on this error consult the server log at the debug level."}`, "unknown_error", "For more on this error consult the server log at the debug level.", ""},
 
 		"SAP's rate limit":                             {429, inString(`{"error": {"message": "Too Many Requests", "status": "429 Too Many Requests"}}`), "", "Too Many Requests", ""},
 		"JSON in a string, cut off":                    {429, `"{\"error\": {\"message\": \"Too Many`, "", "Too Many", ""},
@@ -301,8 +320,20 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"an error next to another object":           {409, `{"conflictingRequest":{"code":"A.1","message":"x"},"meta":{"a":1}}`, "A.1", "x", ""},
 		"an array at the top level":                 {400, `[{"error_code":"IAM.0011","error_msg":"x","request_id":"r"}]`, "IAM.0011", "x", "r"},
 		"an array of strings at the top level":      {400, `["a text"]`, "", "", ""},
+		"an array of strings, in a string":          {400, `"[\"a text\"]"`, "", "", ""},
+		"an array of errors, in a string":           {400, `{"errors":"[{\"message\":\"x\",\"code\":\"A.1\"}]"}`, "A.1", "x", ""},
+		"an array of messages, in a string":         {400, `{"message":"[\"first\",\"second\"]"}`, "", "first", ""},
+		"a list in brackets that is not JSON":       {400, `{"message":"[\"bob\"] was not found"}`, "", `["bob"] was not found`, ""},
+		"a message that begins with a bracket":      {400, `{"message":"[ERROR] no such user"}`, "", "[ERROR] no such user", ""},
+		"JSON without a message in the message":     {400, `{"error_code":"A.1","error_msg":"{\"id\":\"a b\"}"}`, "A.1", "\ufffd", ""},
 		"Jira":                                      {400, `{"errorMessages":["The issue is closed."],"errors":{}}`, "", "The issue is closed.", ""},
 		"details":                                   {400, `{"error_code":"A.1","details":"x"}`, "A.1", "x", ""},
+		"OData":                                     {400, `{"error":{"code":"A.1","message":{"lang":"en","value":"No such user."}}}`, "A.1", "No such user.", ""},
+		"Spring's errors of each field":             {400, `{"status":400,"error":"Bad Request","errors":[{"codes":["NotNull.x"],"defaultMessage":"must not be null"}]}`, "", "must not be null", ""},
+		"errors of a field that holds a secret":     {422, `{"errors":{"password":["is too short"]}}`, "", "is too short", ""},
+		"HAL's errors":                              {404, `{"message":"Not Found","_embedded":{"errors":[{"message":"No such page."}]}}`, "", "No such page.", ""},
+		"a time in an error":                        {403, `{"error":{"timestamp":"2026-01-01 10:00:00","status":403}}`, "", "", ""},
+		"a link in an error":                        {500, `{"error":{"type":"INTERNAL","documentation":"see https://x/y for more"}}`, "", "", ""},
 		"a message nested too deeply":               {400, `{"error":` + strings.Repeat(`{"a":`, 10) + `{"message":"x"}` + strings.Repeat("}", 11), "", "", ""},
 		"a code and no message in nested objects":   {400, `{"error":{"a":{"type":"x","code":"y"}}}`, "", "", ""},
 		"the requested objects instead of an error": {409, `{"users":[{"name":"bob the builder","message":"x y"}],"links":{"next":"a b"}}`, "", "", ""},
@@ -324,6 +355,10 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"status title of the IAM documentation":      {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
 		"status text in snake case":                  {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
 		"an OAuth code that contains a status text":  {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
+		"code is the status after HTTP":              {404, `{"code":"HTTP 404","message":"x"}`, "", "x", ""},
+		"code is the status after HTTP_":             {404, `{"code":"HTTP_404","message":"x"}`, "", "x", ""},
+		"code is the status after HTTP, with text":   {404, `{"error":{"code":"HTTP 404: Not Found","message":"x"}}`, "", "x", ""},
+		"a code that begins with HTTP":               {404, `{"code":"HTTP_4040","message":"x"}`, "HTTP_4040", "x", ""},
 		"a code that is a status text with a suffix": {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
 
 		"errCode and errMsg":                     {400, `{"errCode":"A.1","errMsg":"x"}`, "A.1", "x", ""},
@@ -404,6 +439,11 @@ func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 		{" text/plain ", "Zugriff verweigert: ü", "Zugriff verweigert: ü"},
 		{"text/plain", "\ufeffx", "x"},
 		{"text/plain", "a < b, and b > a", "a < b, and b > a"},
+		{"text/plain", "value <nil> not allowed", "value <nil> not allowed"},
+		{"text/plain", `"bob" was not found`, `"bob" was not found`},
+		{"text/plain", "[ERROR] user not found", "[ERROR] user not found"},
+		{"text/plain", `["bob"] was not found`, `["bob"] was not found`},
+		{"application/json", `"\"bob\" was not found"`, `"bob" was not found`},
 		{"text/plain", strings.Repeat("x", 512), strings.Repeat("x", 512)},
 		{"text/plain", "cut of\xc3", "cut of"},
 		{"text/plain", `{"message":"JSON declared as text"}`, "JSON declared as text"},
@@ -416,6 +456,11 @@ func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 		{"text/plain", "null", ""},
 		{"text/plain", `{"x":1}`, ""},
 		{"text/plain", `["x"]`, ""},
+		{"text/plain", `["x y`, ""},
+		{"text/plain", "[42]", ""},
+		{"text/plain", "[{\"x\":\"a b\"}]\n[{\"x\":\"c d\"}]", ""},
+		{"application/json", `"bob" was not found`, ""},
+		{"text/html", "value <nil> not allowed", ""},
 		{"text/plain", `"x"`, ""},
 		{"text/plain", "<html>x</html>", ""},
 		{"text/plain", "<?xml version='1.0'?>", ""},
@@ -599,6 +644,9 @@ func FuzzErrorBody(f *testing.F) {
 				return
 			}
 		}
+		if iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, `{"code":%s}`, names["message"])).ServiceCode == "" || strings.HasPrefix(strings.ToLower(strings.TrimSpace(*o.Message)), "for more") {
+			return // any other text is a better message than a status
+		}
 		if names["message"] == nil || bytes.Count(body, []byte("message")) != 1 || strings.Contains(*o.Message, "<br") || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
 			return
 		}
@@ -682,6 +730,39 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 			assert.Contains(t, text, "Wrong password.", how)
 		}
 		assert.Contains(t, string(marshaled), `"URL":"https://iam.example/v3/users"`)
+	}
+}
+
+func TestAnEchoOfTheRequestIsNeverTheMessage(t *testing.T) {
+	const secret = "s3cr3t in some words"
+	for name, tt := range map[string]struct{ body, want string }{
+		"NestJS's validation error":           {`{"message":[{"target":{"name":"bob","password":"%s"},"value":"%[1]s","property":"password","children":[],"constraints":{"matches":"password must contain a digit"}}],"error":"Bad Request"}`, "password must contain a digit"},
+		"Mongoose's validation error":         {`{"errors":{"password":{"properties":{"value":"%s"},"kind":"minlength","value":"%[1]s","message":"The password is too short."}}}`, "The password is too short."},
+		"Spring's validation error":           {`{"error":"Bad Request","errors":[{"arguments":["%s"],"rejectedValue":"%[1]s","defaultMessage":"must not be null"}]}`, "must not be null"},
+		"FastAPI's validation error":          {`{"detail":[{"loc":["body","%s"],"input":"%[1]s","msg":"field required"}]}`, "field required"},
+		"the header in an error":              {`{"error":{"code":401,"message":"Unauthorized","request":{"headers":{"authorization":"%s"}}}}`, "Unauthorized"},
+		"the header in an error, as a list":   {`{"error":{"request":{"header":{"Cookie":["%s"]}}}}`, ""},
+		"the header in errors":                {`{"errors":{"headers":{"x":"%s"},"Cookie":["%[1]s"]}}`, ""},
+		"the configuration in an error":       {`{"message":"Unauthorized","error":{"config":{"headers":{"Authorization":"%s"}}}}`, "Unauthorized"},
+		"the context in the details":          {`{"error_msg":"Forbidden","details":{"context":{"authorization":"%s"}}}`, "Forbidden"},
+		"Keystone's identity in an error":     {`{"error":{"title":"Unauthorized","identity":{"methods":["password"],"password":{"user":{"name":"bob","password":"%s"}}}}}`, "Unauthorized"},
+		"Keystone's auth in an error":         {`{"error":{"auth":{"identity":{"password":{"user":{"description":"%s"}}}}}}`, ""},
+		"Keystone's auth instead of an error": {`{"auth":{"identity":{"methods":["%s"],"password":{"user":{"password":"%[1]s"}}}}}`, ""},
+		"the body in the error":               {`{"error":{"body":{"message":"%s","description":"%[1]s"}}}`, ""},
+		"the body next to an error":           {`{"serverError":{"data":[{"message":"%s"}],"info":{"msg":"Try again."}}}`, "Try again."},
+		"a code and a message in a request":   {`{"request":{"code":"7","message":"%s"},"status":400}`, ""},
+		"an unknown name in an error":         {`{"error":{"a":{"b":"%s","c":["%[1]s"]}}}`, ""},
+		"a password in errors":                {`{"errors":{"user_password":"%s"}}`, ""},
+		"a token in a message":                {`{"message":{"X-Auth-Token":"%s"}}`, ""},
+		"a value in a message":                {`{"message":{"value":"%s","constraints":["too short"]}}`, "too short"},
+		"JSON in a message":                   {`{"message":"{\"password\":\"%s\"}"}`, "\ufffd"},
+		"JSON and text in a message":          {`{"message":"{\"password\":\"%s\"} is wrong"}`, "\ufffd"},
+		"JSON in an error":                    {`{"error":"{\"request\":{\"headers\":{\"cookie\":\"%s\"}}}"}`, "\ufffd"},
+		"JSON in errors":                      {`{"errors":{"name":"[{\"password\":\"%s\"}]"}}`, "\ufffd"},
+	} {
+		e := iamhttp.NewStatusError(401, nil, fmt.Appendf(nil, tt.body, secret))
+		assert.Equal(t, tt.want, e.Message, name)
+		assert.NotContains(t, e.Error(), "s3cr3t", name)
 	}
 }
 

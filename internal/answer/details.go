@@ -31,12 +31,14 @@ type Details struct{ Code, Message, RequestID string }
 // Names may be spelled in other ways, such as errorCode, errMsg or faultstring. An object
 // or a message may be JSON inside a string. If the value of a name that usually holds a
 // message is an object or an array, the message is the first one within it, no more than
-// a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. A
-// code that only names a status, such as "404 Not Found" or "Forbidden", is ignored. If
-// the body is a short text declared as text/plain or text/html, or a JSON string with a
-// short text of several words, that text becomes the message. Decode ignores all other
-// bodies. A message without any printable character becomes U+FFFD, because a body with an
-// unreadable message does not mean the same as one without a message.
+// a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. An
+// echo of the request is never a message, because it may be secret (see place, echoes and
+// isSecret). A code that only names a status, such as "404 Not Found" or "Forbidden", is
+// ignored, and so is such a message if there is another one. If the body is a short text
+// declared as text/plain or text/html, or a JSON string with a short text of several
+// words, that text becomes the message. Decode ignores all other bodies. A message without
+// any printable character, or that is JSON without a message, becomes U+FFFD, because a
+// body with an unreadable message does not mean the same as one without a message.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
 // truncated body still yields its message, and for most bodies nothing but the returned
@@ -63,12 +65,14 @@ type details struct{ code, message, requestID []byte }
 func decodeBody(header http.Header, body []byte, status int) details {
 	body = inflate(header["Content-Encoding"], body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	d := decode(body, status, 0)
-	if bytes.HasPrefix(bytes.TrimSpace(d.message), []byte("{")) {
-		if inner := decode(d.message, status, 0); len(inner.message) > 0 {
-			d.message = inner.message
-			d = d.or(inner)
+	d := decode(body, status, 0, top)
+	if isJSON(d.message) {
+		inner := decode(d.message, status, 0, list)
+		if len(inner.message) == 0 { // do not print data that may echo the request
+			inner.message = []byte("\ufffd")
 		}
+		d.message = inner.message
+		d = d.or(inner)
 	}
 	if len(d.code) == 0 && len(d.message) == 0 {
 		d.message = plainText(header.Get("Content-Type"), body)
@@ -89,16 +93,30 @@ const (
 	maxElements = 32
 )
 
+// A place is where in a body a value is. It decides which texts can be messages, because a
+// text that is not one may be secret.
+type place uint8
+
+const (
+	top    place = iota // the body itself, which may be the requested resource instead of an error
+	within              // within an error: texts with known names
+	list                // also the texts in an array: {"error": ["too short"]}
+	texts               // also those in an object, whatever their names: {"errors": {"name": "too short"}}
+)
+
 // decode extracts the details from JSON: from an uncompressed body, or from a value at the
-// given depth within it.
-func decode(body []byte, status, depth int) details {
+// given depth and place within it.
+func decode(body []byte, status, depth int, at place) details {
 	body = trimSpace(body)
 	if len(body) > 0 && body[0] == '[' {
-		return decodeArray(body, status, depth)
+		return decodeArray(body, status, depth, at)
+	}
+	if len(body) > 0 && body[0] == '"' && !isWhole(body) { // "bob" was not found
+		return details{}
 	}
 	whole := object(body)
 	if whole == nil && len(body) > 0 && body[0] == '"' {
-		return decodeString(body, status, depth)
+		return decodeString(body, status, depth, at)
 	}
 	f := orOnly(parseFields(whole))
 	inner := parseFields(object(f.err))
@@ -113,12 +131,12 @@ func decode(body []byte, status, depth int) details {
 		}
 	}
 	sentence := f.sentence
-	if f.title == nil {
+	if at == top && f.title == nil && f.code == nil && f.errorCode == nil && !says(f.err) {
 		f.description = nil
 	}
 	switch c := text(f.err); {
 	case len(c) == 0:
-	case c[0] == '{', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
+	case c[0] == '{', c[0] == '[', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
 	case len(d.code) == 0 && !namesStatus(bytes.TrimSpace(c), status):
 		d.code = c
@@ -128,7 +146,7 @@ func decode(body []byte, status, depth int) details {
 		first.detail, first.errorMsg, first.message, first.title,
 		f.detail, f.explanation, f.description, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 	} {
-		if d.message = text(raw); len(d.message) > 0 {
+		if d.better(text(raw)) {
 			break
 		}
 	}
@@ -137,14 +155,22 @@ func decode(body []byte, status, depth int) details {
 			break
 		}
 	}
-	if len(d.message) == 0 || namesStatus(bytes.TrimSpace(d.message), status) { // {"error": "Bad Request", "message": ["name is missing"]}
-		below := descend(whole, f, status, depth)
-		if len(below.message) > 0 {
-			d.message = below.message
-		}
+	if len(d.message) == 0 || saysLittle(d.message) { // {"error": "Bad Request", "message": ["name is missing"]}
+		below := descend(whole, f, status, depth, at)
+		d.better(below.message)
 		d = d.or(below)
 	}
 	return d
+}
+
+// better makes m the message if there is none, or if only m says more than the status. It
+// reports whether the message now says more.
+func (d *details) better(m []byte) bool {
+	more := len(m) > 0 && !saysLittle(m)
+	if more || len(d.message) == 0 {
+		d.message = m
+	}
+	return more
 }
 
 // or returns d with its empty fields filled in from other.
@@ -162,78 +188,158 @@ func (d details) or(other details) details {
 }
 
 // descend looks for a message in the members of an object that are objects or arrays
-// themselves. At the top level, it looks only at those whose names usually hold a message
-// or that look like errors, because the others may be the requested resource. Further
-// down, a text with a space is a message whatever its name.
-func descend(whole []byte, f fields, status, depth int) (d details) {
+// themselves, first in those whose names usually hold a message. At the top level, it
+// looks only at these and at members that look like errors.
+func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 	if depth >= maxDepth {
 		return d
 	}
-	if depth == 0 {
-		for _, raw := range [...][]byte{f.err, f.errs, f.errorMsg, f.message, f.detail, f.errorDescription, f.description} {
-			if d = decodeInner(raw, status, 1); len(d.message) > 0 {
-				return d
-			}
-		}
-	}
-	for name, value := range members(whole) {
-		if depth == 0 && !isError(name, value) {
-			continue
-		}
-		if d = decodeInner(value, status, depth+1); len(d.message) == 0 && depth > 0 && bytes.IndexByte(value, ' ') >= 0 {
-			d = details{message: text(value)}
-		}
-		if len(d.message) > 0 {
+	for _, member := range [...]struct {
+		value []byte
+		at    place
+	}{
+		{f.err, list}, {f.errs, texts}, {f.errorMsg, texts}, {f.message, texts}, {f.detail, list},
+		{f.errorDescription, list}, {f.description, list}, {f.explanation, list},
+	} {
+		if d.take(decodeInner(member.value, status, depth+1, member.at)) {
 			return d
 		}
 	}
-	return details{}
+	var known fields
+	translated := false
+	for name, value := range members(whole) {
+		var room [64]byte
+		plain := plainName(room[:0], end(name, len(room)))
+		switch known.field(plain) {
+		case &known.err, &known.errs, &known.errorMsg, &known.message, &known.detail, &known.errorDescription, &known.description, &known.explanation:
+			continue
+		}
+		isText := len(value) > 0 && value[0] == '"'
+		isList := len(value) > 0 && value[0] == '['
+		translated = translated || string(plain) == "lang" // OData's {"message": {"lang": "en", "value": "No such user."}}
+		switch {
+		case at == top && !isError(plain, value):
+		case echoes(plain) && !(translated && isText && string(plain) == "value"):
+		case at != top && isSecret(plain) && !(isList && at == texts): // {"errors": {"password": ["is too short"]}}
+		case isText && at == texts && bytes.IndexByte(value, ' ') >= 0:
+			d.better(text(value))
+		case isList && at == texts:
+			d.take(decodeArray(value, status, depth+1, list))
+		default:
+			d.take(decodeInner(value, status, depth+1, placeOf(plain)))
+		}
+		if len(d.message) > 0 && !saysLittle(d.message) {
+			break
+		}
+	}
+	return d
+}
+
+// take makes other the details if it has a message, unless d has a better one. It reports
+// whether the message now says more than the status.
+func (d *details) take(other details) bool {
+	if len(other.message) == 0 || len(d.message) > 0 && saysLittle(other.message) {
+		return false
+	}
+	*d = other
+	return !saysLittle(d.message)
+}
+
+// placeOf returns the place of an object or array with this plain name.
+func placeOf(plain []byte) place {
+	switch {
+	case bytes.HasSuffix(plain, []byte("errors")), bytes.HasSuffix(plain, []byte("messages")), bytes.HasSuffix(plain, []byte("constraints")):
+		return texts
+	case namesError(plain):
+		return list
+	}
+	return within
+}
+
+// namesError reports whether a plain name is that of an error.
+func namesError(plain []byte) bool {
+	return bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) || bytes.HasSuffix(plain, []byte("exception"))
 }
 
 // isError reports whether a member of the top-level object is an error rather than the
-// requested resource, judging by its name or by its having both a code and a message.
-func isError(name, value []byte) bool {
-	var room [20]byte
-	plain := bytes.TrimSuffix(plainName(room[:0], end(name, len(room))), []byte("s"))
-	if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) || bytes.HasSuffix(plain, []byte("exception")) {
+// requested resource, judging by its plain name or by its having both a code and a
+// message. HAL embeds errors.
+func isError(plain, value []byte) bool {
+	if namesError(bytes.TrimSuffix(plain, []byte("s"))) || string(plain) == "embedded" {
 		return true
 	}
 	f := parseFields(object(value))
 	return (f.code != nil || f.errorCode != nil) && (f.message != nil || f.errorMsg != nil)
 }
 
+// echoes reports whether a member with this plain name is usually an echo of the request or
+// of a part of it. Nothing within such a member is a message.
+func echoes(plain []byte) bool {
+	switch string(plain) {
+	case "request", "req", "response", "resp", "res", "config", "context", "ctx", "env", "environment", "session",
+		"header", "headers", "rawheaders", "cookie", "cookies", "setcookie",
+		"auth", "authorization", "authentication", "proxyauthorization", "identity", "credential", "credentials",
+		"body", "rawbody", "data", "payload", "form", "formdata", "query", "querystring", "variables",
+		"input", "inputs", "param", "params", "parameter", "parameters", "arg", "args", "argument", "arguments",
+		"target", "value", "values", "rejectedvalue", "invalidvalue", "attemptedvalue", "actual", "received", "original",
+		"sql", "stack", "stacktrace", "trace":
+		return true
+	}
+	return false
+}
+
+// isSecret reports whether a plain name is that of a password, a token or the like, rather
+// than that of an error.
+func isSecret(plain []byte) bool {
+	for _, part := range [...]string{"passw", "passphrase", "passcode", "pwd", "secret", "token", "cookie", "credential", "signature", "authorization", "authentication"} {
+		if bytes.Contains(plain, []byte(part)) {
+			return !namesError(plain)
+		}
+	}
+	return bytes.HasSuffix(plain, []byte("auth")) || bytes.HasSuffix(plain, []byte("key")) || bytes.HasSuffix(plain, []byte("pass"))
+}
+
 // decodeInner decodes a value if it is an object or an array.
-func decodeInner(value []byte, status, depth int) (d details) {
+func decodeInner(value []byte, status, depth int, at place) (d details) {
 	if len(value) > 0 && (value[0] == '{' || value[0] == '[') {
-		d = decode(value, status, depth)
+		d = decode(value, status, depth, at)
 	}
 	return d
 }
 
-// decodeArray decodes the first of an array's elements that has a message. A string in the
-// top-level array is not a message.
-func decodeArray(array []byte, status, depth int) details {
+// decodeArray decodes the first of an array's elements that has a message.
+func decodeArray(array []byte, status, depth int, at place) (d details) {
 	n := 0
 	for element := range elements(array) {
-		if n++; n > maxElements {
+		if n++; n > maxElements || depth >= maxDepth {
 			break
 		}
-		if len(element) > 0 && depth < maxDepth && (element[0] == '{' || element[0] == '[' || element[0] == '"' && depth > 0) {
-			if d := decode(element, status, depth+1); len(d.message) > 0 {
-				return d
+		inner := at
+		switch element[0] {
+		case '"':
+			if at < list {
+				continue
 			}
+		case '{':
+			inner = min(at, within)
+		case '[':
+		default:
+			continue
+		}
+		if d.take(decode(element, status, depth+1, inner)) {
+			break
 		}
 	}
-	return details{}
+	return d
 }
 
 // decodeString decodes a JSON string, which may contain JSON.
-func decodeString(raw []byte, status, depth int) details {
+func decodeString(raw []byte, status, depth int, at place) details {
 	inside := text(raw)
-	if trimmed := trimSpace(inside); len(trimmed) > 0 && (trimmed[0] == '[' || trimmed[0] == '"') && depth < maxDepth {
-		return decode(trimmed, status, depth+1)
+	if trimmed := trimSpace(inside); len(trimmed) > 0 && (trimmed[0] == '[' || trimmed[0] == '"') && isWhole(trimmed) && depth < maxDepth {
+		return decode(trimmed, status, depth+1, at)
 	}
-	if depth > 0 {
+	if at >= list {
 		return details{message: inside}
 	}
 	if bytes.IndexByte(inside, ' ') < 0 { // a name rather than a message
@@ -248,12 +354,12 @@ type fields struct {
 
 	err, errs, errorDescription, explanation []byte
 
-	description []byte // counts only next to a title: a resource may have a description, too
+	description []byte // at the top level, counts only next to a title or a code: a resource may have a description, too
 
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
-	object   []byte // the last object under any other name
-	objects  int    // the number of objects under other names
-	others   int    // the number of values that are not objects, under other names
+	object   []byte // the last object under any other name, unless it echoes the request
+	objects  int    // the number of such objects
+	others   int    // the number of other values, under other names
 }
 
 func parseFields(object []byte) (f fields) {
@@ -274,7 +380,7 @@ func parseFields(object []byte) (f fields) {
 			if !says(*field) || exact && says(value) {
 				*field = value
 			}
-		case len(value) > 0 && value[0] == '{':
+		case len(value) > 0 && value[0] == '{' && (!echoes(plain) || string(plain) == "response"): // {"Response": {"Error": {…}}}
 			f.object = value
 			f.objects++
 		default:
@@ -298,7 +404,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errorMsg
 	case "code":
 		return &f.code
-	case "message", "msg", "faultstring":
+	case "message", "msg", "defaultmessage", "faultstring":
 		return &f.message
 	case "detail", "details":
 		return &f.detail
@@ -310,9 +416,9 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.err
 	case "errors":
 		return &f.errs
-	case "errordescription":
+	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary":
 		return &f.errorDescription
-	case "description":
+	case "description", "desc":
 		return &f.description
 	case "explanation", "reason":
 		return &f.explanation
@@ -360,30 +466,47 @@ func orOnly(f fields) fields {
 	if only.requestID == nil {
 		only.requestID = f.requestID
 	}
+	if !tells && only.errorCode == nil && only.title == nil { // {"user": {"code": "7", "description": "…"}}
+		only.description = nil
+	}
 	return only
 }
 
-// namesStatus reports whether c merely names a status: it is the number of any status, or
-// begins with the number of the given status (but not with a longer code, such as 404.1 or
-// 404-1), or is the reason phrase of any status, with or without a number. All numbers from
-// 100 to 599 count as statuses, with a fraction of zero too (404.0): the IAM service's own
-// numbers have four digits.
+// namesStatus reports whether a code merely names a status: it begins with the number of
+// the given status (but not with a longer code, such as 404.1 or 404-1), or is only the
+// number or reason phrase of any status (see isStatus).
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
-	if ok && (len(rest) == 0 || !inWord(rest[0]) && rest[0] != '.' && rest[0] != '-') {
-		return true
+	return ok && (len(rest) == 0 || !inWord(rest[0]) && rest[0] != '.' && rest[0] != '-') || isStatus(c)
+}
+
+// isStatus reports whether c is the number or the reason phrase of any status, or both, as
+// in "404", "404.0", "Not Found" or "HTTP 404 Not Found". All numbers from 100 to 599 count
+// as statuses: the IAM service's own numbers have four digits.
+func isStatus(c []byte) bool {
+	c = bytes.TrimRight(c, ".!")
+	number := c
+	if len(c) > 4 && sameLetters(c[:4], "HTTP") {
+		number = bytes.TrimLeft(c[4:], " _-")
 	}
-	if len(c) >= 3 && '1' <= c[0] && c[0] <= '5' && isDigit(c[1]) && isDigit(c[2]) {
-		rest = c[3:]
+	if len(number) >= 3 && '1' <= number[0] && number[0] <= '5' && isDigit(number[1]) && isDigit(number[2]) {
+		rest := number[3:]
 		if len(rest) == 0 || rest[0] == '.' && len(bytes.TrimRight(rest[1:], "0")) == 0 {
 			return true
 		}
-		if rest[0] == ' ' {
-			c = rest[1:]
+		if !inWord(rest[0]) {
+			c = bytes.TrimLeft(rest, " :_-")
 		}
 	}
 	return isPhrase(c)
+}
+
+// saysLittle reports whether a message only names a status, or only says where to find
+// more, as Keycloak's error_description does.
+func saysLittle(message []byte) bool {
+	message = bytes.TrimSpace(message)
+	return len(message) == 0 || isStatus(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
@@ -442,7 +565,7 @@ func plainText(contentType string, body []byte) []byte {
 		return nil
 	}
 	body = bytes.TrimSpace(body)
-	if len(body) == 0 || len(body) > 512 || strings.IndexByte(`<{["`, body[0]) >= 0 {
+	if len(body) == 0 || len(body) > 512 || body[0] == '<' || body[0] == '{' || body[0] == '"' && isWhole(body) || body[0] == '[' && (isWhole(body) || isJSON(body)) {
 		return nil
 	}
 	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // drop a character that was cut off
@@ -459,7 +582,7 @@ func plainText(contentType string, body []byte) []byte {
 		switch {
 		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r) && !unicode.IsSpace(r):
 			return nil
-		case r == '<' && i+1 < len(body) && (body[i+1] == '/' || body[i+1] == '!' || body[i+1] == '?' || unicode.IsLetter(rune(body[i+1]))),
+		case r == '<' && i+1 < len(body) && (body[i+1] == '/' || body[i+1] == '!' || body[i+1] == '?' || html && unicode.IsLetter(rune(body[i+1]))),
 			r == '&' && html:
 			return nil
 		}

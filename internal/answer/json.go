@@ -98,6 +98,25 @@ func valueEnd(b []byte) int {
 	return len(b)
 }
 
+// isWhole reports whether b is a single JSON value, which may be cut off.
+func isWhole(b []byte) bool { return len(trimSpace(b[valueEnd(b):])) == 0 }
+
+// isJSON reports whether b begins with an object that has a member, or with an array of
+// these, or is an array of strings. Anything else may be a text in brackets.
+func isJSON(b []byte) bool {
+	for range maxDepth {
+		for range members(b) {
+			return true
+		}
+		first := firstElement(b)
+		if len(first) > 0 && first[0] == '"' {
+			return isWhole(b)
+		}
+		b = first
+	}
+	return false
+}
+
 // object returns raw if raw is a JSON object. If raw is a string that contains a JSON
 // object, it returns the inner object. For any other value, it returns nil.
 func object(raw []byte) []byte {
