@@ -197,6 +197,64 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"STS token expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
 		{"failed to verify token", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"IAM token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		// Nobody could check the token, the signature or the key.
+		{"verify token timeout", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"failed to verify token: connection to IAM refused", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"failed to verify token: dial tcp: lookup iam.example: no such host", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"failed to verify token, DNS failure", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify token fail, IAM returned 503", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"invalid token: internal server error", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token error: upstream unavailable", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"decrypt token fail: i/o timeout", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token is invalid: bad gateway", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"failed to verify token: IAM is in maintenance", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify token failed, err: context deadline exceeded", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify token fail, circuit breaker is open", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token error: certificate has expired", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token fail because of a full disk", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"get IAM token failed", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"invalid token: IAM is down", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"decrypt token fail: malformed", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"verify aksk signature timeout", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify signature fail: cannot reach IAM", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"Get secretKey failed,ak:******,err:i/o timeout", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"get secretkey failed, err: IAM timeout", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"Get secretKey failed,ak:******,err:EOF", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"Get secretKey failed,ak:******,err:token invalid", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"unable to get the secret key of ak ******", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"query ak failed: no permission", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token expired, connection closed", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"token expired after idle timeout", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		// The token, the signature or the key is not the cause, or not the only one.
+		{"failed to verify token: the user is disabled", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"failed to verify token: disabled user", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"token error, account frozen", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"decrypt token fail, the domain was suspended", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"invalid token, the account is locked", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"Get secretKey failed,ak:******,err:ak is locked", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"Get secretKey failed,ak:******,err:ak ****** does not exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"Get secretKey failed,ak:******,err:ak disabled", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"Get secretKey failed,ak:******,err:ak expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"failed to verify token: access denied", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"token illegal: wrong region", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"the user token is frozen", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify aksk signature fail, token not found", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify signature fail, x-auth-token is missing", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify aksk signature fail, ak: AKX, x-auth-token: expired", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify signature of token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"securityToken not match ak", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"the security token does not match the access key", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"x-security-token is missing", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"the security token included in the request is expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"X-Sdk-Date is more than 15 minutes from server time", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"the request time deviates from the server time", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"X-Sdk-Date is 20 minutes behind the server time", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"the clock is ahead of the server's", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"The signature has timed out", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"x-sdk-date format error", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"ak doesn't exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"ak doesn’t exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"app doesn't exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
 		{"the break of the weak", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // too far from the beginning
@@ -307,6 +365,12 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{409, "The user name is already in use.", iamhttp.ReasonAlreadyExists},
 		{409, "name is already in use", iamhttp.ReasonAlreadyExists},
 		{409, "A user with this name exists", iamhttp.ReasonAlreadyExists},
+		{409, "User exists with same username", iamhttp.ReasonAlreadyExists}, // Keycloak
+		{409, "User exists with same email", iamhttp.ReasonAlreadyExists},
+		{409, "A user with that username exists", iamhttp.ReasonAlreadyExists},
+		{409, "Email exists", iamhttp.ReasonAlreadyExists},
+		{409, "The user name must be unique.", iamhttp.ReasonAlreadyExists},
+		{409, "No user exists with this name", iamhttp.ReasonUnknown},
 		{409, "Error when creating the user: the email address is already taken", iamhttp.ReasonAlreadyExists},
 
 		// Warnings, conditions and negations.
@@ -428,6 +492,21 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{429, "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute", iamhttp.ReasonThrottled},
 		{429, "Your account is blocked: too many requests", iamhttp.ReasonThrottled}, // blocked is not locked
 		{429, "Rate limit: 5 requests a minute to the login endpoint.", iamhttp.ReasonThrottled},
+		{429, "Password entered incorrectly too many times", iamhttp.ReasonAccountLocked},
+		{429, "wrong password entered too many times", iamhttp.ReasonAccountLocked},
+		{429, "Too many times, a wrong password was entered", iamhttp.ReasonAccountLocked},
+		{429, "Password incorrect: too many attempts", iamhttp.ReasonAccountLocked},
+		{429, "The login failed too often.", iamhttp.ReasonAccountLocked},
+		{429, "IP address locked due to many failed login attempts", iamhttp.ReasonAccountLocked},
+		{429, "Access blocked: wrong passwords", iamhttp.ReasonAccountLocked},
+		{429, "Login API called too many times: invalid", iamhttp.ReasonThrottled},
+		{429, "Too many failed requests: the login was called too many times", iamhttp.ReasonThrottled},
+		{429, "The IP address is locked.", iamhttp.ReasonThrottled},
+		{401, "Entering a wrong password too many times locks the account.", iamhttp.ReasonCredentialRejected},
+		{401, "If a wrong password is entered too many times, wait.", iamhttp.ReasonUnknown},
+		{401, "Invalid token: connection refused", iamhttp.ReasonUnknown},
+		{401, "The token is invalid: internal server error", iamhttp.ReasonUnknown},
+		{401, "Session timed out: invalid token", iamhttp.ReasonTokenExpired},
 		{423, "The user is locked.", iamhttp.ReasonAccountLocked},
 		{423, "The server is locked.", iamhttp.ReasonUnknown},
 
@@ -448,6 +527,37 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
 	} {
 		assert.Equal(t, want, (&iamhttp.StatusError{Code: 429, ServiceCode: code, Message: locked}).Reason(), code)
+	}
+}
+
+// A documented code does not tell whether the account is locked, too. Then neither a new
+// token nor another attempt with the same password helps.
+func TestReasonIsTheLockOrTheExpiredPasswordThatTheMessageAddsToTheServiceCode(t *testing.T) {
+	for _, tt := range []struct {
+		status  int
+		code    string
+		message string
+		want    iamhttp.Reason
+	}{
+		{401, "IAM.0062", "The account is locked because of too many failed attempts", iamhttp.ReasonAccountLocked},
+		{401, "IAM.0062", "Incorrect password. Your account has been locked for 15 minutes.", iamhttp.ReasonAccountLocked},
+		{400, "1103", "Incorrect password. The account is locked for 15 minutes.", iamhttp.ReasonAccountLocked},
+		{403, "IAM.0082", "The user is locked.", iamhttp.ReasonAccountLocked},
+		{401, "IAM.0067", "The token is invalid: account locked", iamhttp.ReasonAccountLocked},
+		{401, "APIGW.0307", "The token must be updated. AK locked", iamhttp.ReasonAccountLocked},
+		{403, "IAM.0002", "You are not authorized. The account is locked.", iamhttp.ReasonAccountLocked},
+		{401, "IAM.0066", "The password has expired", iamhttp.ReasonCredentialExpired},
+		{401, "IAM.0067", "Invalid token: the user is disabled", iamhttp.ReasonCredentialRejected},
+
+		{401, "IAM.0062", "Incorrect password. The account will be locked after 2 more failed attempts.", iamhttp.ReasonCredentialRejected},
+		{401, "IAM.0062", "Invalid token", iamhttp.ReasonCredentialRejected},
+		{401, "IAM.0066", "The token has expired", iamhttp.ReasonTokenExpired},
+		{401, "IAM.0067", "Invalid token: connection refused", iamhttp.ReasonTokenExpired},
+		{403, "IAM.0002", "Access denied. The password has expired.", iamhttp.ReasonPermissionMissing},
+		{400, "1109", "The account is locked.", iamhttp.ReasonAlreadyExists},
+	} {
+		e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: tt.code, Message: tt.message}
+		assert.Equal(t, tt.want, e.Reason(), "wrong reason for service code %s and message %s", tt.code, tt.message)
 	}
 }
 

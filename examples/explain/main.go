@@ -169,8 +169,10 @@ var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions says what the caller should do about each reason except ReasonUnknown.
+// decisions says what the caller should do about each reason. ReasonUnknown is only for
+// messages that say that the service could not check the credentials.
 var decisions = map[iamhttp.Reason]string{
+	iamhttp.ReasonUnknown:            "the service could not check this; logging in again does not help",
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
 	iamhttp.ReasonCredentialExpired:  "get a new password, access key or temporary credential",

@@ -17,6 +17,8 @@ import "strings"
 //	decrypt > token    "token" follows "decrypt", with at most a name and then linking
 //	                   words between them
 //	!decrypt > token   … and is stated as a fact
+//	-locked            none of the alternatives occurs in the sentence; what else a line
+//	                   may say can follow the minus
 type Text struct {
 	Words   []string
 	Reason  Reason
@@ -57,7 +59,8 @@ func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\
 
 func fits(s string, words []string) bool {
 	for _, line := range words {
-		if !fitsLine(s, line) {
+		line, no := strings.CutPrefix(line, "-")
+		if fitsLine(s, line) == no {
 			return false
 		}
 	}

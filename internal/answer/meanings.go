@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -139,7 +140,8 @@ var (
 	lockTexts = []Text{
 		{[]string{"account|user|ak|access key|login|logon|you|credential|credentials|password ~ locked|lockout"}, AccountLocked, "The account is locked."},
 		{[]string{"^locked|lockout", "password*|login*|logon*|sign in*|failed attempt*"}, AccountLocked, "Locked: wrong password."},
-		{[]string{"account|user|login|logon ~ blocked|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login attempts"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
+		{[]string{"account|user|login|logon|ip|address|client|access ~ locked|blocked|banned|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|password error*|password fail*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login error*|login attempts|authentication fail*|failed auth*"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
+		{[]string{"password*|passwd|passcode*|credential*|login*|logon*|sign in|signin|authentication", "incorrect*|wrong*|invalid*|fail*|bad|unsuccessful*|mistyped", "!too many times|too many tries|too many attempts|so many times|too often", "-request*|call*|api|rate|lock|locks|lockout|be locked|be blocked|be disabled"}, AccountLocked, "Password entered incorrectly too many times."},
 		{[]string{"!too many > password attempt*|login attempt*|logon attempt*|sign in attempt*|signin attempt*|authentication attempt*|password error*|" +
 			"login failure*|password failure*|logon failure*|authentication failure*|failed attempt*|failed login*|failed logon*|failed sign in*|" +
 			"failed signin*|failed password*|failed auth*|wrong password*|incorrect password*|invalid password*|bad password*|wrong credential*|" +
@@ -147,7 +149,12 @@ var (
 		{[]string{"!exceed*|reached", "failed attempt*|login attempt*|logon attempt*|sign in attempt*|authentication attempt*|password attempt*|failed login*|authentication failure*|login failure*|password error*"}, AccountLocked, "The maximum number of failed logins has been reached."},
 	}
 	tokenTexts = []Text{
-		{[]string{"token|session ~ expired|revoked|invalid|not valid|no longer valid|not found"}, TokenExpired, "The token has expired."},
+		{[]string{"token|session ~ expired|revoked"}, TokenExpired, "The token has expired."},
+		// A gateway may blame the token or the key because it cannot have them checked.
+		{[]string{"timeout|time out|timed out|connection refused|connection reset|connection closed|connection fail*|connection error|connection to|connect to|connect fail*|unreachable|unavailable|not available|unable to reach|cannot reach|failed to reach|" +
+			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
+			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*"}, Unknown, "failed to verify token: connection to IAM refused"},
+		{[]string{"token|session ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
 		{[]string{"!expired|invalid|revoked > token|x auth token"}, TokenExpired, "Invalid token."},
 	}
 	gatewayTexts = slices.Concat([]Text{
@@ -155,19 +162,26 @@ var (
 		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*"}, AccountLocked, "AK access failed too many times"},
 		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
 	}, lockTexts, []Text{
-		{[]string{"security token|securitytoken|sts token"}, CredentialExpired, "security token has expired"},
+		{[]string{"!signature|signature time > timeout|time out|timed out", "-verif*|validat*|check*|calc*"}, ClockSkew, "The signature has timed out"},
+		{[]string{"app|user|account|domain|tenant ~ disabled|deactivated|frozen|suspended|inactive|not active|deleted|removed|expired"}, CredentialRejected, "failed to verify token: the user is disabled"},
+		{[]string{"!disabled|deactivated|frozen|suspended|inactive|deleted > app|user|account|domain|tenant"}, CredentialRejected, "disabled user"},
+		{[]string{"security token|securitytoken|sts token", "not match*|doesn t match|mismatch*|not belong*|doesn t belong"}, CredentialRejected, "securityToken not match ak"},
+		{[]string{"security token|securitytoken|sts token", "!expire*|invalid|not valid|no longer valid|revoked|not found|not exist*"}, CredentialExpired, "security token has expired"},
+		{[]string{"^verify aksk signature|verify ak sk signature|verify signature|calc aksk signature|calc ak sk signature|signature verification fail*|signature fail*|signature mismatch*|signature does not match|signature not match*", "token", "-signature of"}, SignatureInvalid, "verify aksk signature fail, token not found"},
+		{[]string{"get|getting|query|querying|fetch|fetching|obtain|load|retrieve", "secretkey|secret key|ak|access key|accesskey", "fail*|error|err|unable|cannot|could not", "-ak|access key|accesskey ~ not exist*|does not exist|doesn t exist|doesn* exist|not found|expired|disabled|inactive|frozen|deleted"}, Unknown, "Get secretKey failed,ak:******,err:IAM is down"},
 	}, tokenTexts, []Text{
-		{[]string{"token > expires|signature|timestamp|fail*|error|illegal|incorrect|not match*|mismatch*"}, TokenExpired, "decrypt token fail"},
-		{[]string{"decrypt*|parse|parsing|verify|validate|timestamp of|signature of|illegal|incorrect|wrong|missing > token|x auth token"}, TokenExpired, "failed to verify token"},
+		{[]string{"token > expires|signature|timestamp|fail*|error|illegal|incorrect|not match*|mismatch*", causes, "-get|getting|fetch|obtain|query"}, TokenExpired, "decrypt token fail"},
+		{[]string{"decrypt*|parse|parsing|verify|validate|timestamp of|signature of|illegal|incorrect|wrong|missing > token|x auth token", causes}, TokenExpired, "failed to verify token"},
+		{[]string{"decrypt*|parse|parsing|verify|validate > token|x auth token", "not exist*|not found|expire*|invalid|signature|timestamp|malformed|illegal|mismatch*"}, TokenExpired, "decrypt token fail: user not exist"},
 		{[]string{"neither", "x auth token"}, TokenExpired, "neither X-Auth-Token nor Authorization"},
 		{[]string{"!signature|signature time > expired|expires"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
-		{[]string{"ak|access key|accesskey|ak sk|aksk", "not exist*|not found|no such|unknown"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
+		{[]string{"ak|access key|accesskey|ak sk|aksk", "not exist*|doesn t exist|doesn* exist|not found|no such|unknown"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
 		{[]string{"ak|access key|accesskey|app key|appkey", "!expired"}, CredentialExpired, "ak ****** has expired"},
-		{[]string{"signature time|signing time|sign time|client time|request time|server time|timestamp|server s time|clock|x sdk date|requesttime*", "!expire*|differ*|skew*|exceed*|too old|too new|too far|too late|too early|too large|in the future|in the past|out of range|out of sync|tooskewed|requesttimetooskewed"}, ClockSkew, "request time and server time differ too much"},
+		{[]string{"signature time|signing time|sign time|client time|request time|server time|timestamp|server s time|clock|x sdk date|requesttime*", "!expire*|differ*|skew*|exceed*|more than|deviat*|drift*|ahead of|behind|not within|beyond|too old|too new|too far|too late|too early|too large|in the future|in the past|out of range|out of sync|tooskewed|requesttimetooskewed"}, ClockSkew, "request time and server time differ too much"},
 		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|hmac*|canonical*|x sdk date|x sdk content sha256|in authorization|authorization header|authorization format"}, SignatureInvalid, "verify aksk signature fail"},
 		{[]string{"sk|secret key", "invalid|incorrect|wrong|error|mismatch*|not match*|illegal"}, SignatureInvalid, "invalid sk"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code", "!invalid|illegal|wrong|incorrect|error|fail*|disabled|inactive|frozen|empty|missing|null|mismatch*|blacklist*|deleted|not match*|not valid|not active|not found|not exist*|no such"}, CredentialRejected, "invalid access key"},
-		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
+		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|doesn t exist|doesn* exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
 		{[]string{"!invalid|incorrect|wrong > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
 	loginTexts = slices.Concat(lockTexts, []Text{
@@ -182,10 +196,15 @@ var (
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
 		{[]string{"!already exist|already exists|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
 		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name"}, AlreadyExists, "Duplicate name"},
-		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique"}, AlreadyExists, "The user name is already in use."},
-		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists"}, AlreadyExists, "A user with this name exists."},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique|must be unique|exists"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists|" +
+			"exists with same|exists with the same|exists with this|exists with that|exists with name|exists with username|exists with email|same username exists|same email exists|this username exists|this email exists|that username exists|that email exists"}, AlreadyExists, "A user with this name exists."},
 	}
 )
+
+// causes is a line for texts that blame the token only if they state no other cause, as
+// in "failed to verify token: IAM is in maintenance".
+const causes = "-token:*|token,*|fail:*|fail,*|failed:*|failed,*|failure:*|failure,*|error:*|error,*|err:*|because|due to|denied|not allowed|no permission|forbidden|region"
 
 // Uncoded returns the patterns for messages in responses with this status. They apply if
 // the response has no code, one that is not in Meanings, or one that means Throttled.
@@ -205,6 +224,7 @@ func Uncoded(status int) []Text {
 // indicate, or Unknown.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
+	var texts []Text
 	switch {
 	case len(m.Texts) > 0:
 		message = detail(message)
@@ -212,15 +232,17 @@ func ReasonOf(status int, code, message string) Reason {
 			return m.Reason
 		}
 		return told(message, m.Texts)
-	case m.Reason == Unknown, m.Reason == Throttled: // a locked account may be reported with such a code
-		if r := told(detail(message), Uncoded(status)); r != Unknown {
-			return r
-		}
+	case m.Reason == Unknown, m.Reason == Throttled:
+		texts = Uncoded(status)
 		if status == http.StatusTooManyRequests {
-			return Throttled
+			m.Reason = Throttled
 		}
+	case m.Reason == TokenExpired: // a new token does not cure a locked account or an expired password
+		texts = loginTexts
+	case m.Reason == CredentialRejected, m.Reason == CredentialExpired, m.Reason == PermissionMissing: // the reason may be that the account is locked
+		texts = lockTexts
 	}
-	return m.Reason
+	return cmp.Or(told(detail(message), texts), m.Reason)
 }
 
 // notASCII reports whether a message with the character r is in a foreign language or, if r
