@@ -257,7 +257,8 @@ func explainReason(w io.Writer, r iamhttp.Reason) {
 	}
 }
 
-// parse returns the status code that an argument stands for, by number or by title.
+// parse returns the status code that an argument stands for, by number, by title, or by
+// both, as iamhttp.Code prints them.
 func parse(arg string) (int, error) {
 	if n, err := strconv.Atoi(arg); err == nil {
 		if n < 100 || n > 999 {
@@ -268,7 +269,7 @@ func parse(arg string) (int, error) {
 	// Some titles in the documentation differ from net/http's; both are accepted.
 	for n := 100; n < 600; n++ {
 		for _, title := range []string{iamhttp.Classify(n).Title, http.StatusText(n)} {
-			if title != "" && strings.EqualFold(bare.Replace(arg), bare.Replace(title)) {
+			if title != "" && strings.EqualFold(strings.TrimPrefix(bare.Replace(arg), strconv.Itoa(n)), bare.Replace(title)) {
 				return n, nil
 			}
 		}

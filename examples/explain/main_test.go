@@ -85,6 +85,10 @@ func TestStatusCodeCanBeGivenByItsTitle(t *testing.T) {
 		"Gateway Timeout":   "504 ServerTimeout\n", // the title in net/http
 		"ok":                "200 OK\n",
 		"Too many requests": "429 TooManyRequests\n",
+
+		iamhttp.ErrNotFound.Error():       "404 NotFound\n",
+		iamhttp.ErrRequestTimeout.Error(): "408 Request Time-out\n",
+		"404 Not Found":                   "404 NotFound\n",
 	} {
 		code, stdout, stderr := ask(arg)
 		require.Zero(t, code, stderr)
@@ -156,6 +160,7 @@ func TestUnknownArgumentsAreRefusedWithAdvice(t *testing.T) {
 		{[]string{"42"}, `explain: "42" is not a status code: use a number from 100 to 999`},
 		{[]string{"1000"}, `explain: "1000" is not a status code: use a number from 100 to 999`},
 		{[]string{"-5"}, `explain: "-5" is not a status code: use a number from 100 to 999`},
+		{[]string{"404 Unauthorized"}, `explain: found nothing about "404 Unauthorized"`},
 		{[]string{"404", "no\nsense", "0"}, `explain: found nothing about "no\nsense"` +
 			"\nexplain: \"0\" is not a status code: use a number from 100 to 999"},
 	} {
@@ -204,6 +209,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      depends on the message; without one, token expired\n"), stdout)
 		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked,`+"\n")
 		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret`+"\n")
+		assert.Contains(t, stdout, "unknown reason,\n              the service could not check this; logging in again does not help\n")
 		for line := range strings.SplitSeq(stdout, "\n") {
 			assert.LessOrEqual(t, len(line), 80, line)
 		}
