@@ -33,16 +33,27 @@ func OneLine(s string) string {
 	if plain || !strings.ContainsFunc(s, unprintable) && utf8.ValidString(s) {
 		return strings.TrimSpace(s)
 	}
-	s = strings.Map(func(r rune) rune {
+	var line strings.Builder
+	line.Grow(len(s)) // a single allocation, because this is done for every response that is retried
+	var space, invalid bool
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		again := invalid
+		invalid = r == utf8.RuneError && size == 1
 		switch {
 		case unicode.IsSpace(r):
-			return ' '
-		case unprintable(r):
-			return -1
+			space = line.Len() > 0
+		case unprintable(r), invalid && again: // several invalid bytes are shown as one character
+		default:
+			if space {
+				line.WriteByte(' ')
+			}
+			space = false
+			line.WriteRune(r)
 		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
-	return strings.Join(strings.Fields(s), " ")
+	}
+	return line.String()
 }
 
 // unprintable also rejects invisible characters, because they would make different texts

@@ -22,9 +22,20 @@ func TestOneLineRemovesControlAndInvisibleCharacters(t *testing.T) {
 		"\ufeffno\u200b\u00adne":   "none",
 		"cut of\xc3":               "cut of\ufffd",
 		"\xff\xfe":                 "\ufffd",
+		"\xff\x00\xfe \xff":        "\ufffd\ufffd \ufffd",
+		"\ufffd\ufffd":             "\ufffd\ufffd",
+		"a \x00\u2028 b":           "a b",
 		" \n\x00\t ":               "",
 	} {
 		assert.Equal(t, want, answer.OneLine(text), "%q", text)
+	}
+}
+
+func TestOneLineAllocatesAtMostOnce(t *testing.T) {
+	for _, text := range []string{"Zugriff\nverweigert: ü", " one\r\n\r\ntwo\x00 "} {
+		var line string
+		assert.EqualValues(t, 1, testing.AllocsPerRun(100, func() { line = answer.OneLine(text) }), text)
+		assert.NotContains(t, line, "\n")
 	}
 }
 
