@@ -45,13 +45,13 @@ func Wrap(err error) error {
 // wrapped joins an SDK's error and the typed error.
 type wrapped struct {
 	err, typed error
-	unsafe     bool // whether errors.As may panic on err, or never return
+	unsafe     bool // whether errors.As or errors.Is may panic on err, or never return
 }
 
 func (w *wrapped) Error() string { return w.err.Error() }
 
 func (w *wrapped) Unwrap() []error {
-	if w.unsafe { // errors.As must find the typed error before it reaches err
+	if w.unsafe { // errors.As and errors.Is must find the typed error before they reach err
 		return []error{w.typed, w.err}
 	}
 	return []error{w.err, w.typed}
@@ -64,19 +64,24 @@ func isTyped(err error) bool {
 	return s.typed(err) != nil
 }
 
-// mostErrors is the maximum number of errors that a search looks at. Without this limit,
-// Wrap might never return, because an error that is not a pointer, such as a slice of
-// errors, may hold itself too, and seen does not show that.
-const mostErrors = 20_000
+// These are the maximum number of errors that a search looks at, and how deep it looks.
+// Without these limits, Wrap might never return, because an error that is not a pointer,
+// such as a slice of errors, may hold itself too, and seen does not show that. Because of
+// mostDeep, such an error does not use up mostErrors, which would hide the errors after it.
+const (
+	mostErrors = 20_000
+	mostDeep   = 1000
+)
 
 // A search looks for an iamhttp error in another error. A method of that error may panic,
 // for example one with a value receiver that is called on a nil pointer. Each function
 // that calls such a method recovers, so that one bad error does not hide the others.
 type search struct {
 	left    int            // number of errors that the search may still look at
+	depth   int            // number of errors that hold the current one
 	seen    map[error]bool // the pointers that the search has looked at
 	deduces bool           // whether to also deduce the iamhttp error from what the errors hold
-	unsafe  bool           // whether errors.As may panic on these errors, or never return
+	unsafe  bool           // whether errors.As or errors.Is may panic on these errors, or never return
 }
 
 // typed returns the iamhttp error that err holds, or nil.
@@ -84,7 +89,13 @@ func (s *search) typed(err error) error {
 	if err == nil || s.left == 0 {
 		return nil
 	}
+	if s.depth == mostDeep {
+		s.unsafe = true
+		return nil
+	}
 	s.left--
+	s.depth++
+	defer func() { s.depth-- }()
 	if reflect.ValueOf(err).Kind() == reflect.Pointer {
 		if s.seen[err] {
 			s.unsafe = true // err may hold itself
@@ -94,6 +105,9 @@ func (s *search) typed(err error) error {
 			s.seen = map[error]bool{}
 		}
 		s.seen[err] = true
+	}
+	if _, ok := err.(interface{ Is(target error) bool }); ok {
+		s.unsafe = true // unlike As, Is is not needed here, so it is not called to see whether it panics
 	}
 	switch e := err.(type) {
 	case *iamhttp.StatusError, *iamhttp.NotSentError:
@@ -136,10 +150,15 @@ func (s *search) as(e interface{ As(target any) bool }) (found error) {
 	return nil
 }
 
-// unwrap returns the errors that err wraps. If s deduces and err has no Unwrap method,
-// unwrap calls err's Cause method instead, which errors.As does not do.
+// unwrap returns the errors that err wraps. If s deduces, unwrap also knows what errors.As
+// does not: it returns the elements of a slice of errors, because the Unwrap method of such
+// a slice may leave some out, and if err has no Unwrap method, it calls err's Cause method.
 func (s *search) unwrap(err error) (errs []error) {
 	defer s.recover()
+	if v, t := reflect.ValueOf(err), reflect.TypeFor[[]error](); s.deduces && v.CanConvert(t) {
+		errs, _ = reflect.TypeAssert[[]error](v.Convert(t))
+		return errs
+	}
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
 		return []error{u.Unwrap()}

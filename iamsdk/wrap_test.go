@@ -88,7 +88,13 @@ type (
 	onlyCause  struct{ cause error }
 	hasAs      struct{ err error }
 	selfUnwrap struct{ unexpected }
+	selfValue  struct{}
 	badAs      struct{ unexpected }
+	badIs      struct{ unexpected }
+	// multi and chain imitate github.com/hashicorp/go-multierror: the Unwrap method of
+	// chain drops the first error.
+	multi struct{ errs []error }
+	chain []error
 )
 
 func (ownURL) Error() string        { return "own URL" }
@@ -99,7 +105,21 @@ func (e onlyCause) Cause() error    { return e.cause }
 func (e hasAs) Error() string       { return "has As" }
 func (e hasAs) As(target any) bool  { return errors.As(e.err, target) }
 func (e *selfUnwrap) Unwrap() error { return e }
+func (selfValue) Error() string     { return "self value" }
+func (e selfValue) Unwrap() error   { return e }
 func (badAs) As(any) bool           { panic("no") }
+func (badIs) Is(error) bool         { panic("no") }
+func (multi) Error() string         { return "multi" }
+func (e *multi) Unwrap() error      { return chain(e.errs) }
+func (e chain) Error() string       { return e[0].Error() }
+func (e chain) Is(err error) bool   { return errors.Is(e[0], err) }
+func (e chain) As(target any) bool  { return errors.As(e[0], target) }
+func (e chain) Unwrap() error {
+	if len(e) == 1 {
+		return nil
+	}
+	return e[1:]
+}
 
 // An unableToLogIn imitates the error of an SDK that keeps the reason why the login
 // failed.
@@ -158,6 +178,8 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 	answer := unexpected{"https://iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	var nilAnswer *unexpected
 	var nilValue *valueReceiver
+	selfList := unwrapsMany{nil}
+	selfList[0] = selfList
 	for name, err := range map[string]error{
 		"an embedded error whose URL is hidden":               ownURL{unexpected: answer},
 		"an embedded error whose URL is ambiguous":            twoURLs{Place{}, answer},
@@ -173,10 +195,18 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 		"before an error whose Unwrap panics":                 errors.Join(answer, panics{}),
 		"before an error that unwraps to itself":              errors.Join(answer, &selfUnwrap{}),
 		"an error that unwraps to itself":                     &selfUnwrap{answer},
+		"after a value that unwraps to itself":                errors.Join(selfValue{}, answer),
+		"after a list that holds itself":                      errors.Join(selfList, answer),
 		"an error whose As panics":                            badAs{answer},
+		"an error whose Is panics":                            badIs{answer},
+		"the only error in a multierror":                      &multi{[]error{answer}},
+		"the first error in a multierror":                     &multi{[]error{answer, errors.New("plain")}},
+		"the last error in a multierror":                      &multi{[]error{errors.New("plain"), answer}},
+		"ErrReauth in a multierror":                           &unableToLogIn{unexpected{Actual: 401}, &multi{[]error{errors.New("plain"), answer}}},
 		"ErrOriginal next to an embedded nil pointer":         &unableToLogIn{answer, embedsPointer{}},
 		"ErrOriginal next to an Unwrap that panics":           &unableToLogIn{answer, panics{}},
 		"ErrOriginal next to an error that unwraps to itself": &unableToLogIn{answer, &selfUnwrap{}},
+		"ErrOriginal next to a value that unwraps to itself":  &unableToLogIn{answer, selfValue{}},
 		"after 10,000 joined errors":                          errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
 	} {
 		t.Run(name, func(t *testing.T) {
