@@ -37,9 +37,8 @@ type remembered struct {
 
 func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
 	method, address := e.Method, e.URL
-	for req.Response != nil && req.Response.Request != nil { // the redirect that led to req
-		req = req.Response.Request
-		method, address = cmp.Or(req.Method, http.MethodGet), redact(req.URL.String())
+	if from := origin(req); from != req {
+		method, address = cmp.Or(from.Method, http.MethodGet), redact(from.URL.String())
 	}
 	body := e.Body()
 	m.mu.Lock()
@@ -54,6 +53,14 @@ func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
 		m.failures = slices.Delete(m.failures, 0, 1)
 	}
 	m.failures = append(m.failures, remembered{e, method, address, time.Now(), l})
+}
+
+// origin returns the SDK's own request, from which redirects may have led to req.
+func origin(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
 }
 
 // huge reports whether the header of e is too large to be kept.

@@ -28,10 +28,11 @@ const (
 	keptFor  = time.Minute
 )
 
-// keep stores the response that e reports, for a resend of req. It does nothing if the
-// SDK does not resend req after this status, if req may be sent twice, or if there is no
-// room.
+// keep stores the response that e reports, for a resend of req or, if req was redirected,
+// of the SDK's own request. It does nothing if the SDK does not resend that request after
+// this status, if it may be sent twice, or if there is no room.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
+	req = origin(req)
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) || huge(e) { // a login may be sent twice, because a second token does no harm
 		return
 	}

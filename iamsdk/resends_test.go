@@ -53,6 +53,29 @@ func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 	}
 }
 
+// The SDK resends to the address from which the request was redirected.
+func TestAPOSTThatIsRedirectedReachesTheServiceOnce(t *testing.T) {
+	for _, redirect := range []int{303, 307, 308} {
+		for _, status := range []int{502, 504} {
+			synctest.Test(t, func(t *testing.T) {
+				service := newAccount()
+				sdk := kinds[0].connect(t, service, nil)
+				service.On("POST /v3/groups", iamtest.Answer{Status: redirect}.With("Location", endpoint+"/newer"))
+				service.On("/v3/newer", iamtest.Answer{Status: redirect}.With("Location", endpoint+"/new"))
+				service.On("/v3/new", iamtest.Page(status))
+				for call := 1; call <= 2; call++ {
+					_, err := sdk.Request("POST", "/groups", "{}")
+					var e *iamhttp.StatusError
+					require.ErrorAs(t, iamsdk.Wrap(err), &e)
+					assert.Equal(t, iamhttp.Code(status), e.Code)
+					assert.Equal(t, endpoint+"/new", e.URL)
+					assert.Equal(t, 3*call, service.requests(), "want one POST and two redirected requests for each call; redirects: %d", redirect)
+				}
+			})
+		}
+	}
+}
+
 // asAnSDK calls send n times. Like an SDK that resends, it calls itself for each further
 // send.
 func asAnSDK(n int, send func(i int)) {
