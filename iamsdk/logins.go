@@ -62,7 +62,7 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	switch {
 	case related == apart, related == equal && (!same || k.gaveUp || stale):
 		return first
-	case related == equal && !loggedIn:
+	case related == equal && !k.renewed: // a program may have made its next call: after another call's login, or after one that returned no token
 		return unclear
 	case related == equal:
 		return resend
@@ -114,15 +114,16 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		l.drop(goroutine)
 		k = nil
 	}
+	renewed := err == nil && (token != "" || login && isVersion2(req))
 	switch {
 	case err == nil && (login || token != ""):
 		l.count++
-		l.failed, l.noToken = nil, token == "" && !isVersion2(req)
+		l.failed, l.noToken = nil, !renewed
 	case login, at == inLogin && err != nil:
 		l.fail(err)
 	}
 	if k != nil && at == inLogin {
-		k.gaveUp = err != nil
+		k.gaveUp, k.renewed = err != nil, k.renewed || renewed
 	}
 	if !refused {
 		if at == resend || at == unclear {
@@ -149,7 +150,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		l.drop(goroutine)
 		return true
 	}
-	k.stack, k.token, k.logins = now, tokenOf(req), l.count
+	k.stack, k.token, k.logins, k.renewed = now, tokenOf(req), l.count, false
 	if counts && at == resend {
 		k.counted = true
 	} else {

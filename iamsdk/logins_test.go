@@ -200,6 +200,54 @@ func TestEachCallLogsInAgainBeforeItsSecond401EndsIt(t *testing.T) {
 	})
 }
 
+// A program that makes the same call in a loop resembles an SDK that resends in a loop.
+func TestEach401OfAProgramsLoopIsReturnedWhileAnotherGoroutineLogsIn(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		for range 11 { // the twelfth 401 in a row ends its call
+			sdk.renews.Store(false) // the SDK does not log in by itself
+			_, err := sdk.Request("GET", "/groups", "")
+			_, own := err.(default401)
+			assert.True(t, own, "want the SDK's error, got %T: %v", err, err)
+			login := make(chan error)
+			go func() { login <- sdk.LogIn() }()
+			require.NoError(t, <-login)
+		}
+	})
+}
+
+func TestTheNextCallOfAProgramsLoopLogsInAfterALoginWithoutAUsableToken(t *testing.T) {
+	for name, page := range map[string]iamtest.Answer{
+		"a truncated page":              {Status: 200, Body: "<html>", Fault: iamtest.Reset},
+		"a truncated body with a token": iamtest.Answer{Status: 201, Body: "{", Fault: iamtest.Reset}.With("X-Subject-Token", "token-x"),
+	} {
+		eachKind(t, func(t *testing.T, k kind) {
+			service := newAccount()
+			sdk := k.connect(t, service, nil)
+			service.expire()
+			broken := 3 // number of calls whose login fails
+			for range broken {
+				service.Next(iamtest.Keystone(401, "The token has expired."), page)
+			}
+			for i := range broken + 2 {
+				before := sdk.logins.Load()
+				_, err := sdk.Request("GET", "/groups", "")
+				if i < broken {
+					_, own := err.(*ErrUnableToReauthenticate)
+					assert.True(t, own, "%s: want the SDK's error, got %T: %v", name, err, err)
+				} else {
+					assert.NoError(t, err, name)
+				}
+				if i <= broken {
+					assert.EqualValues(t, 1, sdk.logins.Load()-before, "%s: call %d must log in", name, i)
+				}
+			}
+		})
+	}
+}
+
 func TestTheSecond401EndsACallEvenIfEach401TakesAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()

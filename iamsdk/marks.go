@@ -25,6 +25,7 @@ type mark struct {
 	excused int    // number of the call's 401s, after the first, that did not count or whose place was unclear
 	logins  int    // number of login requests that had succeeded at the time of the call's latest 401
 	gaveUp  bool   // whether the latest request of the call's login failed
+	renewed bool   // whether the call's login has returned a token since the call's latest 401
 
 	// For a response that is kept for a resend:
 	answer *iamhttp.StatusError

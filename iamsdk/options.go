@@ -24,10 +24,10 @@ type Options struct {
 	// belongs to a new call. If the program's code is in the SDK's package, the workaround
 	// may mistake a program that calls itself for an SDK that does.
 	//
-	// The workaround cannot tell an SDK that resends in a loop from a program that makes
-	// the same call in a loop. If there is no login in between, the requests belong to
-	// separate calls if they have the same token. Otherwise, the twelfth 401 in a row ends
-	// its call.
+	// The workaround can hardly tell an SDK that resends in a loop from a program that makes
+	// the same call in a loop. After a login in the same goroutine that returned a token, it
+	// assumes a resend. If there was no login at all, the requests belong to separate calls
+	// if they have the same token. Otherwise, the twelfth 401 in a row ends its call.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call that got
