@@ -152,7 +152,8 @@ func (s *search) as(e interface{ As(target any) bool }) (found error) {
 
 // unwrap returns the errors that err wraps. If s deduces, unwrap also knows what errors.As
 // does not: it returns the elements of a slice of errors, because the Unwrap method of such
-// a slice may leave some out, and if err has no Unwrap method, it calls err's Cause method.
+// a slice may leave some out, and if err has no Unwrap method, it calls err's method Cause
+// or WrappedErrors.
 func (s *search) unwrap(err error) (errs []error) {
 	defer s.recover()
 	if v, t := reflect.ValueOf(err), reflect.TypeFor[[]error](); s.deduces && v.CanConvert(t) {
@@ -167,6 +168,10 @@ func (s *search) unwrap(err error) (errs []error) {
 	case interface{ Cause() error }:
 		if s.deduces {
 			return []error{u.Cause()}
+		}
+	case interface{ WrappedErrors() []error }: // as in github.com/hashicorp/errwrap
+		if s.deduces {
+			return u.WrappedErrors()
 		}
 	}
 	return nil

@@ -86,6 +86,7 @@ type (
 		Body        json.RawMessage
 	}
 	onlyCause  struct{ cause error }
+	onlyErrors struct{ errs []error }
 	hasAs      struct{ err error }
 	selfUnwrap struct{ unexpected }
 	selfValue  struct{}
@@ -97,23 +98,25 @@ type (
 	chain []error
 )
 
-func (ownURL) Error() string        { return "own URL" }
-func (twoURLs) Error() string       { return "two URLs" }
-func (namedFields) Error() string   { return "named fields" }
-func (e onlyCause) Error() string   { return "cause" }
-func (e onlyCause) Cause() error    { return e.cause }
-func (e hasAs) Error() string       { return "has As" }
-func (e hasAs) As(target any) bool  { return errors.As(e.err, target) }
-func (e *selfUnwrap) Unwrap() error { return e }
-func (selfValue) Error() string     { return "self value" }
-func (e selfValue) Unwrap() error   { return e }
-func (badAs) As(any) bool           { panic("no") }
-func (badIs) Is(error) bool         { panic("no") }
-func (multi) Error() string         { return "multi" }
-func (e *multi) Unwrap() error      { return chain(e.errs) }
-func (e chain) Error() string       { return e[0].Error() }
-func (e chain) Is(err error) bool   { return errors.Is(e[0], err) }
-func (e chain) As(target any) bool  { return errors.As(e[0], target) }
+func (ownURL) Error() string                 { return "own URL" }
+func (twoURLs) Error() string                { return "two URLs" }
+func (namedFields) Error() string            { return "named fields" }
+func (e onlyCause) Error() string            { return "cause" }
+func (e onlyCause) Cause() error             { return e.cause }
+func (e *onlyErrors) Error() string          { return "wrapped errors" }
+func (e *onlyErrors) WrappedErrors() []error { return e.errs }
+func (e hasAs) Error() string                { return "has As" }
+func (e hasAs) As(target any) bool           { return errors.As(e.err, target) }
+func (e *selfUnwrap) Unwrap() error          { return e }
+func (selfValue) Error() string              { return "self value" }
+func (e selfValue) Unwrap() error            { return e }
+func (badAs) As(any) bool                    { panic("no") }
+func (badIs) Is(error) bool                  { panic("no") }
+func (multi) Error() string                  { return "multi" }
+func (e *multi) Unwrap() error               { return chain(e.errs) }
+func (e chain) Error() string                { return e[0].Error() }
+func (e chain) Is(err error) bool            { return errors.Is(e[0], err) }
+func (e chain) As(target any) bool           { return errors.As(e[0], target) }
 func (e chain) Unwrap() error {
 	if len(e) == 1 {
 		return nil
@@ -188,6 +191,7 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 		"an embedded error interface with a pointer":          &embedsError{&answer},
 		"fields of named types":                               namedFields{answer.URL, "GET", 404, answer.Body},
 		"an error with Cause only":                            onlyCause{fmt.Errorf("x: %w", answer)},
+		"an error with WrappedErrors only":                    &onlyErrors{[]error{errors.New("plain"), answer}},
 		"after an embedded nil pointer":                       errors.Join(embedsPointer{}, answer),
 		"after a nil pointer":                                 errors.Join(nilAnswer, answer),
 		"after a nil pointer whose Unwrap panics":             errors.Join(nilValue, answer),
