@@ -140,6 +140,40 @@ func TestATransportBelowReportsThatThereWasNoResponse(t *testing.T) {
 	})
 }
 
+// A ring is a RoundTripper with many fields that lead back to it, and one that leads on.
+// Its type could send requests in many ways, too.
+type ring struct {
+	A, B, C, D, E, F, G, H, I, J http.RoundTripper
+	Rt                           http.RoundTripper
+	*node
+}
+
+type node struct{ a, b, c, d, e, f, g, h, i, j *node }
+
+func (r *ring) RoundTrip(req *http.Request) (*http.Response, error) { return resendAll(r.Rt, req) }
+
+func TestInstallReturnsSoonEvenIfManyFieldsOfARoundTripperLeadBackToIt(t *testing.T) {
+	var service iamtest.Server
+	service.On("/", iamtest.Answer{Fault: iamtest.Reset})
+	r := &ring{Rt: &service}
+	r.A, r.B, r.C, r.D, r.E, r.F, r.G, r.H, r.I, r.J = r, r, r, r, r, r, r, r, r, r
+	client := &http.Client{Transport: r}
+	done := make(chan struct{})
+	go func() {
+		iamsdk.Install(client, nil, iamsdk.ProviderHuaweiCloud())
+		iamsdk.Install(client, nil, iamsdk.ProviderHuaweiCloud())
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("Install must return")
+	}
+	_, err := client.Post(endpoint+"/groups", "", strings.NewReader("{}")) //nolint:bodyclose // there is no response
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	service.AssertCount(t, 1)
+}
+
 // fetching is a RoundTripper that gets its keys before each request, in at most two
 // attempts.
 type fetching struct{ Rt http.RoundTripper }

@@ -9,34 +9,43 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// mostInside limits how deep Install looks into a RoundTripper, because RoundTrippers may
-// form a cycle.
+// mostInside limits how deep Install looks into a RoundTripper, because a method that
+// returns the next one may return a new one each time.
 const mostInside = 10
 
 // inside returns an iterator over rt and the RoundTrippers below it, as far as they
 // reveal what they wrap, through a method or an exported field.
 func inside(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
-	return func(yield func(http.RoundTripper) bool) { look(rt, mostInside, yield) }
+	return func(yield func(http.RoundTripper) bool) {
+		look(rt, mostInside, map[http.RoundTripper]bool{}, yield)
+	}
 }
 
 // look calls yield for rt and the RoundTrippers inside it, until yield returns false. In
-// that case, look returns false.
-func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) bool {
+// that case, look returns false. It skips the pointers in seen, and adds those that it
+// looks at.
+func look(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool, yield func(http.RoundTripper) bool) bool {
 	v := reflect.ValueOf(rt)
-	if depth == 0 || !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+	if depth == 0 || !v.IsValid() {
 		return true
+	}
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() || seen[rt] {
+			return true
+		}
+		seen[rt] = true
 	}
 	if !yield(rt) {
 		return false
 	}
 	switch w := rt.(type) {
 	case interface{ WrappedRoundTripper() http.RoundTripper }:
-		return look(w.WrappedRoundTripper(), depth-1, yield)
+		return look(w.WrappedRoundTripper(), depth-1, seen, yield)
 	case interface{ Unwrap() http.RoundTripper }:
-		return look(w.Unwrap(), depth-1, yield)
+		return look(w.Unwrap(), depth-1, seen, yield)
 	}
 	for _, f := range slots(reflect.Indirect(v)) {
-		if below, ok := reflect.TypeAssert[http.RoundTripper](f); ok && !look(below, depth-1, yield) {
+		if below, ok := reflect.TypeAssert[http.RoundTripper](f); ok && !look(below, depth-1, seen, yield) {
 			return false
 		}
 	}
@@ -85,9 +94,10 @@ func isOpaque(rt http.RoundTripper) bool {
 	if t.Kind() != reflect.Struct || t.PkgPath() == "net/http" {
 		return sends(t)
 	}
+	seen := map[reflect.Type]bool{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if found := f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()); !found && holds(f.Type, 8) {
+		if found := f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()); !found && holds(f.Type, seen) {
 			return true
 		}
 	}
@@ -95,11 +105,12 @@ func isOpaque(rt http.RoundTripper) bool {
 }
 
 // holds reports whether a value of type t can hold something that sends requests. It
-// looks at no more than depth types within each other.
-func holds(t reflect.Type, depth int) bool {
-	if depth == 0 {
+// skips the types in seen, and adds those that it looks at.
+func holds(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
 		return false
 	}
+	seen[t] = true
 	switch t.Kind() {
 	case reflect.Func:
 		return sends(t)
@@ -110,13 +121,13 @@ func holds(t reflect.Type, depth int) bool {
 			}
 		}
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return holds(t.Elem(), depth-1)
+		return holds(t.Elem(), seen)
 	case reflect.Struct:
 		if t.PkgPath() == "net/http" { // a Client leads to other RoundTrippers; so does a Transport after RegisterProtocol, but that is rare
 			return t == reflect.TypeFor[http.Client]()
 		}
 		for i := range t.NumField() {
-			if holds(t.Field(i).Type, depth-1) {
+			if holds(t.Field(i).Type, seen) {
 				return true
 			}
 		}

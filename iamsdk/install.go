@@ -92,7 +92,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		}
 	}
 	if o.ResendsUnanswered {
-		protect(t, mostInside)
+		protect(t, mostInside, map[http.RoundTripper]bool{})
 	}
 	s.base = t.Base
 	client.Transport = s

@@ -24,12 +24,12 @@ type unanswered struct {
 // protect puts an unanswered and a floor around the RoundTripper below t, and around those
 // below Transports further down. It does nothing if t.Base is nil or already protected, or
 // if it cannot find where a floor belongs.
-func protect(t *iamhttp.Transport, depth int) {
+func protect(t *iamhttp.Transport, depth int, seen map[http.RoundTripper]bool) {
 	switch t.Base.(type) {
 	case *unanswered, nil:
 		return
 	}
-	base, found := lay(t.Base, depth)
+	base, found := lay(t.Base, depth, seen)
 	if _, isTransport := base.(*iamhttp.Transport); found && !isTransport {
 		t.Base = &unanswered{base, t.RetryConnectionErrors}
 	}
@@ -40,14 +40,15 @@ func protect(t *iamhttp.Transport, depth int) {
 // It reports whether it found such a field, or a RoundTripper that needs no floor. A
 // Transport needs none, because it resends unanswered requests only as its
 // RetryConnectionErrors allows, and with a floor its OnFailure would report a response
-// that never arrived.
-func lay(rt http.RoundTripper, depth int) (_ http.RoundTripper, found bool) {
+// that never arrived. The results for pointers are kept in seen; until there is one, the
+// result is that there is such a field, because RoundTrippers may form a cycle.
+func lay(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool) (_ http.RoundTripper, found bool) {
 	switch w := rt.(type) {
 	case *floor, *unanswered, *session:
 		return rt, true
 	case *iamhttp.Transport:
 		if w != nil && depth > 0 {
-			protect(w, depth-1)
+			protect(w, depth-1, seen)
 		}
 		return rt, true
 	}
@@ -60,12 +61,19 @@ func lay(rt http.RoundTripper, depth int) (_ http.RoundTripper, found bool) {
 	if v.Kind() != reflect.Pointer || v.IsNil() || depth == 0 {
 		return rt, false
 	}
+	if !isValue {
+		if found, ok := seen[rt]; ok {
+			return rt, found
+		}
+		seen[rt] = true
+		defer func() { seen[rt] = found }()
+	}
 	for _, f := range slots(v.Elem()) {
 		below, _ := reflect.TypeAssert[http.RoundTripper](f)
 		if k := f.Kind(); below == nil || (k == reflect.Pointer || k == reflect.Interface) && f.IsNil() {
 			continue
 		}
-		next, ok := lay(below, depth-1)
+		next, ok := lay(below, depth-1, seen)
 		switch {
 		case ok && f.CanSet() && reflect.ValueOf(next).Kind() == reflect.Struct:
 			f.Set(reflect.ValueOf(next))
