@@ -132,7 +132,7 @@ func ProviderHuaweiCloud() Options {
 	return o
 }
 
-// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. The Options are
+// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.16.0. The Options are
 // empty, because gophercloud logs in again at most once per call, with a separate client,
 // and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
 // RetryBackoffFunc nil.

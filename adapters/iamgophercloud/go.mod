@@ -6,7 +6,7 @@ replace github.com/iamhttp/iamhttp => ../../
 
 require (
 	github.com/cenkalti/backoff/v4 v4.3.0
-	github.com/gophercloud/gophercloud/v2 v2.15.0
+	github.com/gophercloud/gophercloud/v2 v2.16.0
 	github.com/iamhttp/iamhttp v0.0.0
 	github.com/stretchr/testify v1.12.1
 )

@@ -8,7 +8,7 @@ replace (
 )
 
 require (
-	github.com/gophercloud/gophercloud/v2 v2.15.0
+	github.com/gophercloud/gophercloud/v2 v2.16.0
 	github.com/iamhttp/iamhttp v0.0.0
 	github.com/iamhttp/iamhttp/adapters/iamgophercloud v0.0.0
 	github.com/stretchr/testify v1.12.1
