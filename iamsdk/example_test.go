@@ -123,3 +123,16 @@ func ExampleGophercloud() {
 	client := new(http.Client) // &provider.HTTPClient
 	iamsdk.Install(client, nil, iamsdk.Gophercloud())
 }
+
+// The OBS SDK needs no workarounds, only an http.Client with a Transport.
+func Example_obs() {
+	own := &http.Client{
+		Transport: &iamhttp.Transport{Gate: shared, PassThrough: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // the SDK follows redirects itself
+		},
+	}
+	// obs.New(accessKey, secretKey, endpoint, obs.WithHttpClient(own), obs.WithMaxRetryCount(0))
+
+	own.CloseIdleConnections()
+}

@@ -15,7 +15,9 @@
 // As with PassThrough alone, the SDK receives plain responses and returns its own errors,
 // so code that handles them keeps working. In two cases, a 401 ends the call with an error
 // from iamhttp instead, because the call might otherwise never return: see EndlessLogin
-// and LoginHangs in [Options].
+// and LoginHangs in [Options]. With a Gate, a call also ends with an error from iamhttp, a
+// *[iamhttp.NotSentError], if the gate refuses its request. http.Client puts each of these
+// errors in a *url.Error.
 package iamsdk
 
 import (
@@ -38,6 +40,10 @@ import (
 // over its Base. If t.Base is set, the client's RoundTripper is no longer used. Give each
 // client its own Transport, but give all Transports the same Gate. Clients may share a
 // Transport only if they have the same Options and the same RoundTripper (or none).
+//
+// Do not let two of the SDK's clients share one http.Client or its RoundTripper if one needs
+// the other to log in. The workarounds would take the other's calls for a part of the login,
+// and end it when one of them gets a 401.
 //
 // If you call Install again for the same client, t replaces the earlier Transport (if t
 // is nil, the earlier one stays), and the Options of every call apply. For this to work, a

@@ -60,13 +60,17 @@ type Options struct {
 	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
 	// those requests are prevented too. The workaround works only if the client's
 	// RoundTripper, or one inside it, has an exported field, such as Rt, that holds the
-	// next RoundTripper; the field must not be nil, and must have an interface type.
+	// next RoundTripper; the field must not be nil, and must have an interface type. The
+	// RoundTripper must pass on the request's method and path, and its context or one that
+	// is derived from it.
 	ResendsUnanswered bool
 
 	// ClosesConnections means that the SDK sets Close on each request, so that every
 	// request opens a new connection. The workaround clears Close. As with any client
 	// that reuses connections, a POST, PUT or DELETE can then fail because the service
-	// closes the connection just as the request is sent.
+	// closes the connection just as the request is sent. If the SDK neither reads nor closes
+	// a response's body, as gophertelekomcloud without a JSONResponse, the connection is not
+	// reused, and stays open until the service closes it or the http.Client's Timeout ends.
 	ClosesConnections bool
 }
 
@@ -84,10 +88,11 @@ func (o Options) with(p Options) Options {
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After every 401, ProviderClient.Request logs in, under a lock that a refused login also
 // needs, and calls itself, without limit. The SDK resends a request once, 500 ms after a
-// 502 or 504, and sets Close on each request. Leave RequestOpts.RetryCount nil, because a
-// larger number than its default of 1 can send a POST twice. To switch off the SDK's own
-// retries on a 429, set both of the following fields; if they are unset, the SDK sets them
-// itself while other goroutines may be reading them:
+// 502 or 504, and sets Close on each request. Leave RequestOpts.RetryCount and RetryTimeout
+// nil: a RetryCount above its default of 1, or a RetryTimeout of about a minute or more, can
+// send a POST twice. To switch off the SDK's own retries on a 429, set both of the following
+// fields; if they are unset, the SDK sets them itself while other goroutines may be reading
+// them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)
@@ -135,5 +140,6 @@ func ProviderHuaweiCloud() Options {
 // Gophercloud returns the Options for gophercloud, v1.14.1 and v2.16.0. The Options are
 // empty, because gophercloud logs in again at most once per call, with a separate client,
 // and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
-// RetryBackoffFunc nil.
+// RetryBackoffFunc nil. A RetryFunc must not retry what the Transport retries, such as a
+// 429, because the retries would multiply.
 func Gophercloud() Options { return Options{} }

@@ -14,7 +14,8 @@ import (
 // errors.Is and errors.As find both errors, and search the SDK's first, unless that might
 // panic or hang. The error text remains the SDK's. Wrap returns err unchanged if it is
 // nil, was not caused by a failing response, already holds a *StatusError or a
-// *[iamhttp.NotSentError], or is of an unknown form.
+// *[iamhttp.NotSentError], or is of an unknown form. It also does so if the SDK keeps only
+// the text of an error, as when an access key's login to an agency cannot look up the domain.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
 // is called. If the SDK's error is about logging in again, Wrap also looks at the fields

@@ -33,7 +33,8 @@ import (
 // Configure sets it to the RoundTripper that p already has. Several clients may share t
 // if they have the same RoundTripper (or none), because t keeps the first client's
 // RoundTripper. If p has a RetryFunc, that function is still called first, and any error
-// that it returns is passed to Wrap. If p is nil, Configure does nothing.
+// that it returns is passed to Wrap. It must not retry what t retries, such as a 429,
+// because the retries would multiply. If p is nil, Configure does nothing.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	if p == nil {
 		return
