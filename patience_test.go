@@ -196,53 +196,65 @@ func (w *window) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
-	for _, deadline := range []time.Duration{0, 15 * time.Minute} {
-		for _, retryAfter := range []bool{false, true} {
-			if deadline == 0 && retryAfter {
-				continue // without a deadline, MaxWait is 2 minutes, and a call fails at once if Retry-After is longer
-			}
-			t.Run(fmt.Sprint("deadline ", deadline, ", Retry-After ", retryAfter), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := &window{limit: 200, per: 5 * time.Minute, began: time.Now(), retryAfter: retryAfter}
-					tr := &iamhttp.Transport{Base: w}
-					start := time.Now()
-					calls := make(chan int, 500)
-					for i := range 500 {
-						calls <- i
-					}
-					close(calls)
-					var failed []error
-					var mu sync.Mutex
-					var wg sync.WaitGroup
-					for range 10 {
-						wg.Go(func() {
-							for range calls {
-								ctx, cancel := t.Context(), context.CancelFunc(func() {})
-								if deadline > 0 {
-									ctx, cancel = context.WithTimeout(ctx, deadline)
-								}
-								resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-								if err == nil {
-									resp.Body.Close()
-								} else {
-									mu.Lock()
-									failed = append(failed, err)
-									mu.Unlock()
-								}
-								cancel()
-							}
-						})
-					}
-					wg.Wait()
-					assert.Empty(t, failed)
-					perSuccess, over := float64(w.sent)/500, w.last.Sub(start).Minutes()/10
-					t.Logf("%.3f requests per success, %.3f times the ideal duration", perSuccess, over)
-					assert.LessOrEqual(t, perSuccess, 1.15)
-					assert.LessOrEqual(t, over, 1.1)
+	const limit, per = 200, 5 * time.Minute
+	for _, tt := range []struct {
+		calls int
+		age   time.Duration // of the window when the calls begin
+	}{{500, 0}, {2000, 0}} {
+		for _, deadline := range []time.Duration{0, 15 * time.Minute} {
+			for _, retryAfter := range []bool{false, true} {
+				if deadline == 0 && retryAfter {
+					continue // without a deadline, MaxWait is 2 minutes, and a call fails at once if Retry-After is longer
+				}
+				t.Run(fmt.Sprintf("%d calls, window %v old, deadline %v, Retry-After %v", tt.calls, tt.age, deadline, retryAfter), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := &window{limit: limit, per: per, began: time.Now(), retryAfter: retryAfter}
+						time.Sleep(tt.age)
+						start := time.Now()
+						assert.Empty(t, batch(t, &iamhttp.Transport{Base: w}, tt.calls, deadline))
+						perSuccess, took := float64(w.sent)/float64(tt.calls), w.last.Sub(start)
+						ideal := time.Duration((tt.calls-1)/limit)*per - tt.age
+						t.Logf("%.3f requests per success, %.3f times the ideal duration", perSuccess, took.Seconds()/ideal.Seconds())
+						assert.LessOrEqual(t, perSuccess, 1.15)
+						assert.LessOrEqual(t, took, ideal*11/10)
+					})
 				})
-			})
+			}
 		}
 	}
+}
+
+// batch makes calls by 10 callers, with a deadline for each call unless it is 0. It returns
+// the errors.
+func batch(t *testing.T, tr *iamhttp.Transport, calls int, deadline time.Duration) (failed []error) {
+	left := make(chan int, calls)
+	for i := range calls {
+		left <- i
+	}
+	close(left)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for range left {
+				ctx, cancel := t.Context(), context.CancelFunc(func() {})
+				if deadline > 0 {
+					ctx, cancel = context.WithTimeout(ctx, deadline)
+				}
+				resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				if err == nil {
+					resp.Body.Close()
+				} else {
+					mu.Lock()
+					failed = append(failed, err)
+					mu.Unlock()
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return failed
 }
 
 func TestStatedLimitDoesNotEndACallWithAGate(t *testing.T) {

@@ -182,7 +182,10 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	}
 	jitter := wait
 	if fromWindow {
-		jitter = min(wait, least/10) // three waits together must not reach far into the next window
+		// This wait begins with the caller's own 429, so callers that were refused at
+		// different times do not retry together anyway. If some woke much later than
+		// others, those would have used up the window with new calls, again and again.
+		jitter = min(wait, least/100)
 	}
 	least = min(least, f.patience.maxWait)
 	if least >= left {
