@@ -117,16 +117,20 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	return gate.Outcome{}
 }
 
-// stated returns the limit that a throttled response states in its header or its body. It
-// reads the body only if the header does not say when requests are accepted again, and
-// puts back what it has read. It does not wait long for a slow body, because the account's
-// other callers must learn of the 429 at once.
+// stated returns the limit that a throttled response states in its header or its body. Like
+// statedWait, it prefers waits that end in time. It reads the body only if the header does
+// not say when requests are accepted again, and puts back what it has read. It does not
+// wait long for a slow body, because the account's other callers must learn of the 429 at
+// once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
-	l := limit.Of(resp.Header, time.Now(), limit.Any)
+	f := failedAttempt{req: c.req, at: time.Now(), fastest: time.Since(c.sent), patience: c.patience, expires: c.expires()}
+	left, _ := f.left()
+	below := limit.Below(left, c.patience.maxWait)
+	l := limit.Of(resp.Header, f.at, below)
 	if wait, guess := l.Wait(); asked == 0 && (guess || wait == 0) {
 		ctx := c.current.Context()
 		data, _ := bounded.Peek(ctx, resp, min(bounded.MinDrain, bounded.Time(ctx)))
-		l = limit.Stated(resp.Header, data, resp.StatusCode, time.Now(), limit.Any)
+		l = limit.Stated(resp.Header, data, resp.StatusCode, f.at, below)
 	}
 	return gate.Limit(l)
 }

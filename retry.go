@@ -168,14 +168,10 @@ func (f *failedAttempt) leastWait() time.Duration {
 // the wait, never extends the wait beyond what is allowed, and never ends the call.
 //
 // A request is wasted if it is sent before the limit admits requests again. If several
-// limits are stated, the longest wait that, cut to maxWait, ends in time counts, except
-// that a stated end takes precedence over a guess (see [limit.Of]).
+// limits are stated, [limit.Of] chooses among the waits that, cut to maxWait, end in time.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	left, _ := f.left()
-	below := left
-	if f.patience.maxWait < left {
-		below = limit.Any // a longer wait is cut to maxWait
-	}
+	below := limit.Below(left, f.patience.maxWait)
 	least, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, below).Wait()
 	if least <= wait {
 		return wait

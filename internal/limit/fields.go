@@ -15,18 +15,18 @@ import (
 //
 // A malformed field is ignored as a whole, as the draft requires. If there are several
 // limits, only the used-up ones count, unless none is used up; of those that count, the
-// one whose window ends last is returned. A policy counts only if its quota unit (qu) is
+// one with the longest wait below the given one is returned. A policy counts only if its quota unit (qu) is
 // requests, which is also the default. The package has its own parser because the root
 // module must not get another dependency, and because only lists of strings and tokens
 // with a few parameters have to be parsed.
-func structured(h http.Header) (l Limit) {
+func structured(h http.Header, below time.Duration) (l Limit) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
 		limits = nil
 	}
 	var chosen *item
 	for i := range limits {
-		if c := &limits[i]; chosen == nil || c.before(chosen) {
+		if c := &limits[i]; chosen == nil || c.before(chosen, below) {
 			chosen = c
 		}
 	}
@@ -87,13 +87,19 @@ type item struct {
 }
 
 // before reports whether i is more likely than o to be the limit that refused the
-// request.
-func (i *item) before(o *item) bool {
+// request. Waits of below or more, and absurd ones, do not count.
+func (i *item) before(o *item, below time.Duration) bool {
 	used := func(x *item) bool { r, ok := x.params["r"]; return ok && r == 0 }
+	wait := func(x *item) time.Duration {
+		if t := window(x.params["t"], time.Second); t < below {
+			return t
+		}
+		return 0
+	}
 	if used(i) != used(o) {
 		return used(i)
 	}
-	return i.params["t"] > o.params["t"]
+	return wait(i) > wait(o)
 }
 
 const (

@@ -51,6 +51,14 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 // Any makes a wait of any length count, if you pass it as below to Longer, Stated or Of.
 const Any = time.Duration(math.MaxInt64)
 
+// Below returns what to pass as below if a wait must end before left and is cut to most.
+func Below(left, most time.Duration) time.Duration {
+	if most < left {
+		return Any
+	}
+	return left
+}
+
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
 // count. A stated end takes precedence over a part of a window, which is only a guess. If
 // these rules do not decide, Longer returns l or, if l states nothing, other.
@@ -81,8 +89,9 @@ func Stated(h http.Header, data []byte, status int, at time.Time, below time.Dur
 
 // Of returns the limit that a response states in its header. A response may contain
 // several statements, for example from a service and from a proxy in front of it. The
-// statement that asks for the longest wait shorter than below counts, except that a
-// stated end takes precedence over a guess (see Longer).
+// statement that asks for the longest wait shorter than below counts, with two exceptions:
+// X-Retry-After and X-RateLimit-Retry-After, which say when to retry, take precedence over
+// what is known of a window, and a stated end over a guess (see Longer).
 func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
@@ -90,11 +99,14 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 			l = l.Longer(Limit{Reset: d}, below)
 		}
 	}
+	asked, _ := l.Wait()
 	// If the chosen statement has no number of requests, the first of these that has one
 	// provides it.
-	stated := [...]Limit{structured(h), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
-	for _, other := range stated {
-		l = l.Longer(other, below)
+	stated := [...]Limit{structured(h, below), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
+	if asked <= 0 || asked >= below {
+		for _, other := range stated {
+			l = l.Longer(other, below)
+		}
 	}
 	if l.Requests == 0 {
 		for _, other := range stated {

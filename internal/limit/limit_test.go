@@ -55,6 +55,7 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"RateLimit-Reset of an older draft":                                          {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
 		"the fields of the IETF draft":                                               {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
 		"two policies: the used-up one counts":                                       {header("RateLimit", `"daily";r=100;t=9000, "burst";r=0;t=5`, "RateLimit-Policy", `"daily";q=1000;w=86400, "burst";q=10;w=6`), Limit{Requests: 10, Per: 6 * time.Second, Reset: 5 * time.Second, Policy: "burst"}},
+		"two used-up policies, one with an enormous t":                               {header("RateLimit", `"a";r=0;t=58, "b";r=0;t=99999999`), Limit{Reset: 58 * time.Second, Policy: "a"}},
 		"two lines of RateLimit-Policy":                                              {header("RateLimit-Policy", `"a";q=10;w=60`, "RateLimit-Policy", `"b";q=20;w=60`, "RateLimit", `"b";r=0;t=3`), Limit{Requests: 20, Per: time.Minute, Reset: 3 * time.Second, Policy: "b"}},
 		"only a policy":                                                              {header("RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
 		"two policies without RateLimit":                                             {header("RateLimit-Policy", `"a";q=10;w=60, "b";q=20;w=60`), Limit{}},
@@ -108,7 +109,12 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"X-Retry-After and a policy":                                                 {header("X-Retry-After", "58", "RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Reset: 58 * time.Second, Policy: "a"}},
 		"X-Retry-After although requests remain":                                     {header("X-Retry-After", "58", "X-RateLimit-Remaining", "5", "X-RateLimit-Limit", "60"), Limit{Requests: 60, Reset: 58 * time.Second}},
 		"a reset of one family and the remaining requests of another":                {header("X-RateLimit-Reset", "58", "RateLimit-Remaining", "1"), Limit{Reset: 58 * time.Second}},
-		"three resets: the longest counts":                                           {header("X-Retry-After", "5", "RateLimit", `"b";r=0;t=7`, "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"two resets: the longer counts":                                              {header("RateLimit", `"b";r=0;t=7`, "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"X-Retry-After comes before longer resets":                                   {header("X-Retry-After", "5", "RateLimit", `"b";r=0;t=7`, "X-RateLimit-Reset", "58"), Limit{Reset: 5 * time.Second}},
+		"X-RateLimit-Retry-After comes before longer resets":                         {header("X-RateLimit-Retry-After", "5", "X-RateLimit-Limit", "60", "X-RateLimit-Reset", "58"), Limit{Requests: 60, Reset: 5 * time.Second}},
+		"X-Retry-After of 0 and a reset":                                             {header("X-Retry-After", "0", "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"X-Retry-After of years and a reset":                                         {header("X-Retry-After", "99999999", "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"a malformed X-Retry-After and a reset":                                      {header("X-Retry-After", "5.5", "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
 		"a reset of one family takes precedence over a window of another":            {header("X-RateLimit-Limit", "60r/h", "RateLimit-Reset", "5"), Limit{Requests: 60, Per: time.Hour, Reset: 5 * time.Second}},
 		"requests remain":                                                            {header("X-RateLimit-Limit", "60", "X-RateLimit-Reset", "58", "X-RateLimit-Remaining", "5"), Limit{Requests: 60, Reset: 58 * time.Second, Remaining: 5}},
 		"the gateway's debug mode":                                                   {header("X-Apig-RateLimit-api", "remain:9,limit:10,time:10 second", "X-Apig-RateLimit-user", "remain:0,limit:200,time:5 minute"), Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}},
@@ -162,14 +168,23 @@ func TestLimitsAreReadFromTheMessage(t *testing.T) {
 }
 
 func TestWaitsThatAreTooLongDoNotHideShorterOnes(t *testing.T) {
-	h := header("X-Retry-After", "58", "X-RateLimit-Reset", "3000", "RateLimit", `"b";r=0;t=7`)
-	for below, want := range map[time.Duration]time.Duration{
-		Any:                3000 * time.Second,
-		3000 * time.Second: 58 * time.Second,
-		10 * time.Second:   7 * time.Second,
+	h := header("X-RateLimit-Reset", "3000", "RateLimit", `"b";r=0;t=7`)
+	policies := header("RateLimit", `"a";r=0;t=58, "b";r=0;t=3000, "c";r=9;t=10`)
+	asks := header("X-Retry-After", "58", "X-RateLimit-Reset", "3000", "RateLimit", `"b";r=0;t=7`)
+	for _, tt := range []struct {
+		h           http.Header
+		below, want time.Duration
+	}{
+		{h, Any, 3000 * time.Second},
+		{h, 3000 * time.Second, 7 * time.Second},
+		{policies, Any, 3000 * time.Second},
+		{policies, 3000 * time.Second, 58 * time.Second},
+		{asks, Any, 58 * time.Second},
+		{asks, 59 * time.Second, 58 * time.Second},
+		{asks, 58 * time.Second, 7 * time.Second},
 	} {
-		got, _ := Of(h, now, below).Wait()
-		assert.Equal(t, want, got, below)
+		got, _ := Of(tt.h, now, tt.below).Wait()
+		assert.Equal(t, tt.want, got, "%v, waits below %v", tt.h, tt.below)
 	}
 	h = header("X-RateLimit-Limit", "60r/s")
 	got, fromWindow := Stated(h, []byte(`{"message":"limit:200,time:5 minute"}`), 429, now, time.Minute).Wait()
@@ -185,10 +200,14 @@ func FuzzLimit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, retryAfter, rateLimit, policy, reset, quota, message string) {
 		h := http.Header{"X-Retry-After": {retryAfter}, "Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}, "X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}
 		l := Of(h, now, Any)
-		for _, part := range []http.Header{{"X-Retry-After": {retryAfter}}, {"X-Retry-After": {retryAfter}, "X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}, "Ratelimit-Policy": {policy}}, {"X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}, {"Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}}} {
-			whole, _ := l.Wait()
-			if alone, guess := Of(part, now, Any).Wait(); alone > whole && !guess {
-				t.Fatalf("the other statements shorten the wait of %v from %v to %v", part, alone, whole)
+		whole, _ := l.Wait()
+		if asked, _ := Of(http.Header{"X-Retry-After": {retryAfter}}, now, Any).Wait(); asked > 0 && asked != whole {
+			t.Fatalf("X-Retry-After asks for %v, but the wait is %v", asked, whole)
+		} else if asked == 0 {
+			for _, part := range []http.Header{{"X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}, "Ratelimit-Policy": {policy}}, {"X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}, {"Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}}} {
+				if alone, guess := Of(part, now, Any).Wait(); alone > whole && !guess {
+					t.Fatalf("the other statements shorten the wait of %v from %v to %v", part, alone, whole)
+				}
 			}
 		}
 		if text := OfMessage(message); text != (Limit{}) {
