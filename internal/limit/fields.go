@@ -2,9 +2,11 @@ package limit
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // structured reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which
@@ -185,13 +187,13 @@ func name(s string) (name, rest string, ok bool) {
 			end++
 		}
 		letter := s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z' || s[0] == '*'
-		return s[:end], s[end:], letter && end <= 64
+		return s[:end], s[end:], letter
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"':
-			return b.String(), s[i+1:], b.Len() <= 64
+			return b.String(), s[i+1:], true
 		case c == '\\':
 			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
 				return "", "", false
@@ -256,6 +258,15 @@ func bare(s string) (value int64, text, rest string, ok bool) {
 	case s[0] == ':': // a byte sequence
 		_, rest, ok = strings.Cut(s[1:], ":")
 		return -1, "", rest, ok
+	case s[0] == '@': // a date
+		s = strings.TrimPrefix(s[1:], "-")
+		digits := leading(s)
+		return -1, "", s[len(digits):], digits != "" && len(digits) <= 15
+	case strings.HasPrefix(s, `%"`): // a display string
+		text, rest, ok = strings.Cut(s[2:], `"`)
+		decoded, err := url.PathUnescape(text)
+		unprintable := func(r rune) bool { return r < ' ' || r > '~' }
+		return -1, "", rest, ok && err == nil && utf8.ValidString(decoded) && !strings.ContainsFunc(text, unprintable)
 	case s[0] == '?':
 		return -1, "", s[min(2, len(s)):], len(s) >= 2 && (s[1] == '0' || s[1] == '1')
 	case s[0] == '-' || s[0] >= '0' && s[0] <= '9':

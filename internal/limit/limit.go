@@ -122,7 +122,7 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 // clean removes a Policy that must not be printed. It returns the zero Limit if neither
 // Requests nor Reset is set.
 func (l Limit) clean() Limit {
-	if strings.ContainsFunc(l.Policy, func(r rune) bool {
+	if len(l.Policy) > 64 || strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
 		l.Policy = "" // in an error text, such a name could look like part of our own text

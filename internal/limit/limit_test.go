@@ -36,6 +36,7 @@ func TestLongStatementIsReadInTimeProportionalToItsLength(t *testing.T) {
 }
 
 func TestLimitsAreReadFromTheHeader(t *testing.T) {
+	long := strings.Repeat("x", 65)
 	for name, tt := range map[string]struct {
 		h    http.Header
 		want Limit
@@ -43,24 +44,34 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"no header":               {nil, Limit{}},
 		"X-Retry-After":           {header("X-Retry-After", "58"), Limit{Reset: 58 * time.Second}},
 		"X-RateLimit-Retry-After": {header("X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
-		"X-Retry-After and X-RateLimit-Retry-After: the longer wait counts":          {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
-		"the fields of SAP's middleware":                                             {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
-		"SAP's middleware with a window of five minutes":                             {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
-		"a window of five milliseconds":                                              {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
-		"the fields of Envoy":                                                        {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
-		"only the reset from Envoy":                                                  {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
-		"a reset as a time, relative to Date":                                        {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
-		"a reset as a time, relative to the arrival":                                 {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
-		"a reset in the past":                                                        {header("X-RateLimit-Reset", "1000000000"), Limit{}},
-		"RateLimit-Reset of an older draft":                                          {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
-		"the fields of the IETF draft":                                               {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
-		"two policies: the used-up one counts":                                       {header("RateLimit", `"daily";r=100;t=9000, "burst";r=0;t=5`, "RateLimit-Policy", `"daily";q=1000;w=86400, "burst";q=10;w=6`), Limit{Requests: 10, Per: 6 * time.Second, Reset: 5 * time.Second, Policy: "burst"}},
-		"two used-up policies, one with an enormous t":                               {header("RateLimit", `"a";r=0;t=58, "b";r=0;t=99999999`), Limit{Reset: 58 * time.Second, Policy: "a"}},
-		"two lines of RateLimit-Policy":                                              {header("RateLimit-Policy", `"a";q=10;w=60`, "RateLimit-Policy", `"b";q=20;w=60`, "RateLimit", `"b";r=0;t=3`), Limit{Requests: 20, Per: time.Minute, Reset: 3 * time.Second, Policy: "b"}},
-		"only a policy":                                                              {header("RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
-		"two policies without RateLimit":                                             {header("RateLimit-Policy", `"a";q=10;w=60, "b";q=20;w=60`), Limit{}},
-		"a quota of bytes":                                                           {header("RateLimit-Policy", `"a";q=10;qu="content-bytes";w=60`), Limit{}},
-		"a partition key and other parameters":                                       {header("RateLimit", `"a";r=0;t=9;pk=:dHdlbHZl:`, "RateLimit-Policy", `"a";q=10;w=60;pk=:dHdlbHZl:;x=1.5;y;z="q;t=1"`), Limit{Requests: 10, Per: time.Minute, Reset: 9 * time.Second, Policy: "a"}},
+		"X-Retry-After and X-RateLimit-Retry-After: the longer wait counts": {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
+		"the fields of SAP's middleware":                                    {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
+		"SAP's middleware with a window of five minutes":                    {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
+		"a window of five milliseconds":                                     {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
+		"the fields of Envoy":                                               {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
+		"only the reset from Envoy":                                         {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
+		"a reset as a time, relative to Date":                               {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
+		"a reset as a time, relative to the arrival":                        {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
+		"a reset in the past":                                               {header("X-RateLimit-Reset", "1000000000"), Limit{}},
+		"RateLimit-Reset of an older draft":                                 {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
+		"the fields of the IETF draft":                                      {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
+		"two policies: the used-up one counts":                              {header("RateLimit", `"daily";r=100;t=9000, "burst";r=0;t=5`, "RateLimit-Policy", `"daily";q=1000;w=86400, "burst";q=10;w=6`), Limit{Requests: 10, Per: 6 * time.Second, Reset: 5 * time.Second, Policy: "burst"}},
+		"two used-up policies, one with an enormous t":                      {header("RateLimit", `"a";r=0;t=58, "b";r=0;t=99999999`), Limit{Reset: 58 * time.Second, Policy: "a"}},
+		"two lines of RateLimit-Policy":                                     {header("RateLimit-Policy", `"a";q=10;w=60`, "RateLimit-Policy", `"b";q=20;w=60`, "RateLimit", `"b";r=0;t=3`), Limit{Requests: 20, Per: time.Minute, Reset: 3 * time.Second, Policy: "b"}},
+		"only a policy":                                                     {header("RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
+		"two policies without RateLimit":                                    {header("RateLimit-Policy", `"a";q=10;w=60, "b";q=20;w=60`), Limit{}},
+		"a quota of bytes":                                                  {header("RateLimit-Policy", `"a";q=10;qu="content-bytes";w=60`), Limit{}},
+		"a partition key and other parameters":                              {header("RateLimit", `"a";r=0;t=9;pk=:dHdlbHZl:`, "RateLimit-Policy", `"a";q=10;w=60;pk=:dHdlbHZl:;x=1.5;y;z="q;t=1"`), Limit{Requests: 10, Per: time.Minute, Reset: 9 * time.Second, Policy: "a"}},
+		"a parameter that is a date":                                        {header("RateLimit", `"a";r=0;t=30;x=@1659578233;y=@-1;z=1`), Limit{Reset: 30 * time.Second, Policy: "a"}},
+		"a parameter that is a display string":                              {header("RateLimit", `"a";r=0;t=30;x=%"f%c3%bc \\";y=%""`), Limit{Reset: 30 * time.Second, Policy: "a"}},
+		"parameters that are long strings and tokens":                       {header("RateLimit", `"a";r=0;t=30;x="`+long+`";y=`+long, "RateLimit-Policy", `"a";q=10;w=60;comment="`+long+`"`), Limit{Requests: 10, Per: time.Minute, Reset: 30 * time.Second, Policy: "a"}},
+		"long names":                                                                 {header("RateLimit", `"`+long+`";r=0;t=30, t`+long+`;r=0;t=7`, "RateLimit-Policy", `"`+long+`";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Reset: 30 * time.Second}},
+		"malformed, with an empty date":                                              {header("RateLimit", `"a";r=0;t=30;x=@`), Limit{}},
+		"malformed, with a fractional date":                                          {header("RateLimit", `"a";r=0;t=30;x=@1.5`), Limit{}},
+		"malformed, with a display string without an end":                            {header("RateLimit", `"a";r=0;t=30;x=%"b`), Limit{}},
+		"malformed, with a display string with half a character":                     {header("RateLimit", `"a";r=0;t=30;x=%"%c3"`), Limit{}},
+		"malformed, with a display string without a quotation mark":                  {header("RateLimit", `"a";r=0;t=30;x=%b`), Limit{}},
+		"an older RateLimit with a date and a long string":                           {header("RateLimit", `limit=100;x=@1659578233, remaining=0, reset=50, policy="`+long+`"`), Limit{Requests: 100, Reset: 50 * time.Second}},
 		"RateLimit of an older draft":                                                {header("RateLimit", "limit=100, remaining=0, reset=50"), Limit{Requests: 100, Reset: 50 * time.Second}},
 		"RateLimit and a policy of an older draft":                                   {header("RateLimit", "limit=100, remaining=0, reset=50", "RateLimit-Policy", `10;w=1, 100;w=60;comment="x"`), Limit{Requests: 100, Per: time.Minute, Reset: 50 * time.Second}},
 		"an older RateLimit without spaces, in two lines":                            {header("RateLimit", "reset=50,limit=100", "RateLimit", "remaining=0"), Limit{Requests: 100, Reset: 50 * time.Second}},
@@ -196,6 +207,7 @@ func FuzzLimit(f *testing.F) {
 	f.Add("58", `"default";r=0;t=30`, `"default";q=50;w=60`, "1795867230", "60r/m", "policy user over ratelimit,limit:200,time:5 minute")
 	f.Add("5", "limit=100, remaining=0, reset=50", "10;w=1, 100;w=60", "1795867230", "60r/m", "")
 	f.Add("5", "limit=100;x=1, remaining=7, reset=50, y", `"a";q=10;w=60`, "30", "60, 60;w=7", "")
+	f.Add("soon", `"a";r=0;t=30;b=@-1;c=%"f%c3%bc"`, `"a";q=10;w=60;d="x,y"`, "30", "60, 60;w=7", "")
 	f.Add("-1", `a;b=?1;c=:x:`, `"a";q=1.5;w=-1`, "99999999999999999999", "10, 10;w=60", "Threshold: 10 times per 60 seconds")
 	f.Fuzz(func(t *testing.T, retryAfter, rateLimit, policy, reset, quota, message string) {
 		h := http.Header{"X-Retry-After": {retryAfter}, "Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}, "X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}
