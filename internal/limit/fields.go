@@ -71,14 +71,21 @@ func dictionary(h http.Header) (l Limit) {
 		return Limit{}
 	}
 	if n := values["limit"]; n > 0 && n <= mostRequests {
-		l.Requests = int(n)
-		if policies := h["Ratelimit-Policy"]; len(policies) > 0 {
-			l.Per = quota(strconv.FormatInt(n, 10) + "," + strings.Join(policies, ",")).Per
-		}
+		l.Requests, l.Per = int(n), policyOf(int(n), h)
 	}
 	l.Reset = window(values["reset"], time.Second)
 	l.Remaining = int(min(max(values["remaining"], 0), mostRequests))
 	return l.clean()
+}
+
+// policyOf returns the window of the policy, in the syntax of older drafts, whose quota is
+// n, or 0.
+func policyOf(n int, h http.Header) time.Duration {
+	policies := h["Ratelimit-Policy"]
+	if n == 0 || len(policies) == 0 {
+		return 0
+	}
+	return quota(strconv.Itoa(n) + "," + strings.Join(policies, ",")).Per
 }
 
 // An item is one member of a list: a string or a token, with parameters.

@@ -133,12 +133,16 @@ func (l Limit) clean() Limit {
 	return l
 }
 
-// family returns the limit in the fields Limit, Remaining and Reset with this prefix.
+// family returns the limit in the fields Limit, Remaining and Reset with this prefix. The
+// IETF's drafts with these fields, 03 to 06, may state the window in RateLimit-Policy.
 func family(h http.Header, at time.Time, prefix string) (l Limit) {
 	var name [32]byte
 	field := func(suffix string) []string { return h[string(append(append(name[:0], prefix...), suffix...))] }
 	if lines := field("Limit"); len(lines) > 0 {
 		l = quota(strings.Join(lines, ","))
+	}
+	if prefix == "Ratelimit-" && l.Per == 0 {
+		l.Per = policyOf(l.Requests, h)
 	}
 	l.Reset = reset(field("Reset"), h, at)
 	if lines := field("Remaining"); len(lines) == 1 && (l.Requests > 0 || l.Reset > 0) {
