@@ -181,6 +181,10 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 // limit, which may be followed by policies with their windows. If any part is malformed,
 // such as "1,000" or "1.5r/m", nothing is read.
 func quota(s string) Limit {
+	s, ok := emptied(s)
+	if !ok {
+		return Limit{}
+	}
 	first, policies, several := strings.Cut(s, ",")
 	head, params, own := strings.Cut(strings.TrimSpace(first), ";")
 	head = strings.TrimSpace(head)
@@ -213,6 +217,28 @@ func quota(s string) Limit {
 		}
 	}
 	return Limit{Requests: int(n), Per: per}
+}
+
+// emptied removes the content of the quoted strings in s, which may contain separators. It
+// returns false if the last string has no end.
+func emptied(s string) (string, bool) {
+	if !strings.Contains(s, `"`) { // the usual case
+		return s, true
+	}
+	var b strings.Builder
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			quoted = !quoted
+			b.WriteByte(c)
+		case !quoted:
+			b.WriteByte(c)
+		case c == '\\':
+			i++ // the next character is part of the string
+		}
+	}
+	return b.String(), !quoted
 }
 
 // perOf parses what follows the number in "60r/m", "60 requests/5m" or "60/minute".
