@@ -19,6 +19,10 @@ const mostEarly = 5
 // another limit's. Once all trials of a hold have been refused, later holds have none.
 var trials = [...]float64{1. / 16, 1. / 4, 1. / 2}
 
+// shortHold is the length of a hold up to which there are no trials, because little is lost
+// if the end is wrong.
+const shortHold = 61 * time.Second
+
 // A hold keeps requests back until the end of a window. A hold without window follows a
 // 429 without Retry-After in which the service stated that end and did not state that
 // requests are left in the window; it lasts for about longestReset if that is shorter. A
@@ -76,7 +80,7 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 
 // nextTrial returns when the next trial of a hold may be sent, or 0 if there is none.
 func (a *account) nextTrial(h hold) time.Duration {
-	if a.tried == len(trials) || h.until-h.from < time.Second {
+	if a.tried == len(trials) || h.until-h.from <= shortHold {
 		return 0
 	}
 	return h.from + time.Duration(trials[a.tried]*float64(h.until-h.from))
