@@ -247,7 +247,7 @@ func TestEarliestIsNeverLaterThanTheActualSend(t *testing.T) {
 	}
 }
 
-func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
+func FuzzControllerObeysPausesAndStaysFinite(f *testing.F) {
 	f.Add(uint64(1), uint64(2))
 	f.Add(uint64(3), uint64(0xffff))
 	f.Fuzz(func(t *testing.T, seed, shape uint64) {
@@ -345,8 +345,9 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// How many requests the counter still allows depends on when in its period a client
-// begins. A burst or a pace can therefore be accepted once and refused the next time.
+// The number of requests that the counter still allows depends on when in its period a
+// client begins. A burst or a pace can therefore be accepted once and refused the next
+// time.
 func TestLimitOfATwoPeriodCounterIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
