@@ -38,7 +38,7 @@ const (
 
 var (
 	ok = answer{http.StatusOK, http.Header{}, ""}
-	// The reset is in the past, because go-github-ratelimit needs one, and nobody should wait.
+	// go-github-ratelimit needs a reset; it is in the past, so that nobody waits.
 	throttled = answer{http.StatusTooManyRequests, http.Header{"X-Ratelimit-Reset": {"1000000000"}, "Date": {"Sun, 29 Nov 2026 00:00:00 GMT"}}, peers.GitHubMessage}
 	later     = answer{http.StatusTooManyRequests, http.Header{"Retry-After": {"60"}}, peers.GitHubMessage}
 	notFound  = answer{

@@ -17,7 +17,7 @@ import (
 )
 
 // A peersTable is a table in PEERS.md. It has a line for each strategy, and a column for
-// each aim of its rows. The figures are medians; the goals are ignored.
+// each aim. The figures are medians; the goals are ignored.
 type peersTable struct {
 	about string
 	rows  []row
@@ -163,7 +163,7 @@ const clearly = 0.05
 
 const peersHead = `# The gate compared with other algorithms
 
-Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports that make up to 20 attempts,
+Written by ` + "`go test -run OtherAlgorithms ./overload -update`" + `. All clients except the last two are iamhttp.Transports that make up to 20 attempts,
 and all of these except ` + "`none`" + ` have a gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an
 algorithm that fails most calls sends few requests. "never" means that calls failed, or that the rate was not regained. All figures are medians of three runs.
 
@@ -236,7 +236,7 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 
 // The gate's figures in PEERS.md must not differ from the measured figures by more than
 // 5%. The figures of the other strategies are not checked: see near.
-func TestTheTablesOfTheGateBesideOtherAlgorithmsAreCurrent(t *testing.T) {
+func TestComparisonWithOtherAlgorithmsIsCurrent(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")
@@ -291,7 +291,7 @@ func holdPeers(t *testing.T, text string) {
 	}
 	old, err := os.ReadFile("PEERS.md")
 	require.NoError(t, err)
-	const anew = "PEERS.md is out of date: run go test -run Beside ./overload -update"
+	const anew = "PEERS.md is out of date: run go test -run OtherAlgorithms ./overload -update"
 	require.Equal(t, number.ReplaceAllString(plain(string(old)), "#"), number.ReplaceAllString(plain(text), "#"), anew)
 	was, is := cellsOf(string(old)), cellsOf(text)
 	for i := range is {
@@ -323,9 +323,9 @@ func cellsOf(text string) (all []cell) {
 	return all
 }
 
-// near returns an error if one of the gate's figures differs from was by more than worsens.
-// near does not check other strategies, because their jitter is not seeded, and whether
-// some of their calls fail is a matter of chance.
+// near returns an error if the gate's figure differs from the file's by over 5%. It does not
+// check other strategies, because their jitter is not seeded, and whether some of their
+// calls fail is a matter of chance.
 func (c cell) near(was cell) error {
 	if c.client != "gate" || c.value == was.value {
 		return nil

@@ -20,15 +20,15 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw draws a scenario's results. For each contestant, a panel shows over time how
-// many requests reached the server, and how many of them were throttled.
-func draw(fleet []contestant, results []sim.Result) []byte {
+// draw draws a scenario's results. For each contestant, a panel shows how many requests
+// reached the server over time, and how many were throttled.
+func draw(contestants []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
 	columns, panelW := mostColumns, 250
-	if len(fleet) < columns { // there is room for wider panels
-		columns, panelW = len(fleet), 370
+	if len(contestants) < columns { // there is room for wider panels
+		columns, panelW = len(contestants), 370
 	}
-	rows := (len(fleet) + columns - 1) / columns
+	rows := (len(contestants) + columns - 1) / columns
 	width := 2*marginX + columns*panelW + (columns-1)*gapX - 20
 	height := marginY + rows*(panelH+gapY) - gapY + 26
 
@@ -53,7 +53,7 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 			left:   float64(marginX + i%columns*(panelW+gapX)),
 			bottom: float64(marginY + i/columns*(panelH+gapY) + panelH),
 		}
-		p.frame(shown(fleet[i]), verdict(r), i%columns == 0)
+		p.frame(shown(contestants[i]), verdict(r), i%columns == 0)
 		p.bars(r)
 		p.limit(s.Server, r)
 	}
@@ -61,7 +61,7 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	return b.Bytes()
 }
 
-// axes are a panel's axes. All panels in a picture have the same axes.
+// axes are the axes of all panels in a picture.
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds

@@ -38,15 +38,14 @@ type Change struct {
 	Times float64
 }
 
-// A Presence is a stretch of time in which strangers send requests. Strangers do not
-// retry.
+// A Presence is a period in which strangers send requests. Strangers do not retry.
 type Presence struct {
 	From, Until time.Duration
 	Share       float64 // rate of the strangers' requests, as a multiple of the initial limit
 }
 
-// A Fault is a stretch of time in which some requests get the fault's response, or no
-// response. Such requests do not count against any limit.
+// A Fault is a period in which some requests get the fault's response, or no response.
+// Such requests do not count against any limit.
 type Fault struct {
 	From, Until time.Duration
 	Share       float64       // share of all requests that the fault hits; at most the share that earlier faults leave
@@ -74,7 +73,9 @@ type Callers struct {
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Cost          float64       // number of requests that an accepted request counts as; 0: one
 	Answers       Answers       // response time of these calls; empty: the situation's
-	Context       func(context.Context) context.Context
+
+	// Context returns the context of each call, such as one with a priority; nil: no change.
+	Context func(context.Context) context.Context
 }
 
 // rest is the time that a worker waits after a failed call.
