@@ -350,6 +350,6 @@ func inFull(s iamhttp.Semantics) string {
 		return "returns a *StatusError; if AlsoRetry lists the code and the response has " +
 			"Retry-After, the request is retried first"
 	}
-	return "returns a *StatusError; if AlsoRetry lists the code and the request is " +
-		"idempotent, the request is retried first"
+	return "returns a *StatusError; if AlsoRetry lists the code, requests that are " +
+		"idempotent or have an Idempotency-Key are retried first"
 }

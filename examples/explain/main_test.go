@@ -28,8 +28,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"  documented  yes\n" +
 			"  meaning     The service is not available.\n" +
 			"  retry       not without modifications\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
-			"              request is idempotent, the request is retried first\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, requests that\n" +
+			"              are idempotent or have an Idempotency-Key are retried first\n"},
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
@@ -50,8 +50,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"  documented  no; the meaning is that of the code's whole class\n" +
 			"  meaning     A server error that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
-			"              request is idempotent, the request is retried first\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, requests that\n" +
+			"              are idempotent or have an Idempotency-Key are retried first\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +

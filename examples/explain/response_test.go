@@ -68,7 +68,7 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 		"Retry-After in the year 9999": {iamtest.Throttled(0).With("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), " Transport returns a *StatusError, because "},
 		"a 408":                        {iamtest.Page(408), retries + "a backoff of 1 s"},
 		"a 404":                        {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
-		"a 503 with Retry-After":       {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code and "},
+		"a 503 with Retry-After":       {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code, requests "},
 		"a failure with a reason":      {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
 		"a success":                    {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response unchanged"},
 	} {

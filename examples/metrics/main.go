@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -55,6 +56,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "metrics:", err)
 		os.Exit(1)
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:9464")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "metrics:", err)
+		os.Exit(1)
+	}
+	fmt.Fprintf(os.Stderr, "metrics: serving http://%s/metrics until you press Ctrl-C\n", l.Addr())
 	go func() {
 		for ; ; time.Sleep(10 * time.Second) {
 			if resp, err := client.Get(address); err != nil {
@@ -65,6 +72,6 @@ func main() {
 		}
 	}()
 	http.Handle("/metrics", metrics)
-	fmt.Fprintln(os.Stderr, "metrics:", http.ListenAndServe("127.0.0.1:9464", nil))
+	fmt.Fprintln(os.Stderr, "metrics:", http.Serve(l, nil))
 	os.Exit(1)
 }

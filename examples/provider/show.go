@@ -15,7 +15,7 @@ type display func(phase string, s state, ended bool)
 // A state is a phase's progress at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int           // the numbers since the job started
+	requests, throttled int           // counted since the job started
 	elapsed             time.Duration // since the phase started
 }
 
