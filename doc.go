@@ -1,8 +1,7 @@
 // Package iamhttp provides an [http.RoundTripper] that implements the retry and error
 // semantics of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). By
-// default, it retries only after the status codes for which the API's table allows it: 408,
-// and 429 after Retry-After. A failing response that is not retried
-// becomes a typed error.
+// default, it retries only after 408 and 429, for which the API's table allows it. A failing
+// response that is not retried becomes a typed error.
 //
 // In your own client, put the Transport outermost and handle errors:
 //

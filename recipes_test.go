@@ -113,7 +113,7 @@ type session struct {
 	refused error // set if the service refused the password, which is then not sent again
 }
 
-// renew returns the session's token. If that is still old, renew logs in first.
+// renew returns the session's token. If it equals old, renew logs in first.
 func (s *session) renew(ctx context.Context, old string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,7 +288,7 @@ func TestRecipeAlreadyExistsIsASuccess(t *testing.T) {
 	assert.Error(t, ensured(iamhttp.NewStatusError(400, nil, nil)))
 }
 
-// failedAttempts counts failed attempts, and serves the counts to Prometheus.
+// failedAttempts counts failures, and serves the counts to Prometheus.
 type failedAttempts struct {
 	mu sync.Mutex
 	n  map[string]int

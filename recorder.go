@@ -15,7 +15,7 @@ import (
 //
 // Use one Recorder per call: concurrent requests that share a Recorder overwrite each
 // other's failures. A Recorder is safe for concurrent use. Create one with WithRecorder;
-// the zero value records nothing.
+// the zero value records nothing, and the methods of a nil *Recorder panic.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
 	outer *Recorder // the parent context's Recorder, which records these failures too; nil: none

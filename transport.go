@@ -43,11 +43,12 @@ type Transport struct {
 	// [WithMaxWait].
 	MaxWait time.Duration
 
-	// Backoff returns a new schedule; it is called at most once per RoundTrip, and
-	// NextBackOff at most once per attempt. A negative interval ends the call. The interval
-	// is the wait itself (a 429 that states a limit may lengthen it) or, if the service asks
-	// for a wait, the upper bound of the random jitter that is added to that wait. If nil:
-	// 1 s, doubled each time, ±50%, at most 30 s.
+	// Backoff returns a new schedule (of package github.com/cenkalti/backoff/v4) and must be
+	// safe for concurrent use. It is called at most once per RoundTrip, and NextBackOff at
+	// most once per attempt. A negative interval ends the call. The interval is the wait
+	// itself (a 429 that states a limit may lengthen it) or, if the service asks for a wait,
+	// the upper bound of the random jitter that is added to that wait. If Backoff is nil or
+	// returns nil: 1 s, doubled each time, ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
@@ -63,9 +64,9 @@ type Transport struct {
 	// not be final. Some errors may come from the body: then the Transport first reads a body
 	// from GetBody, for at most a second, and makes no retry if that body fails, or if a Read
 	// of it does not end. An error from your own dialer, Proxy function or VerifyConnection is
-	// final if it wraps a *tls.CertificateVerificationError. If no attempt receives a
-	// response, RoundTrip returns Base's last error. Off by default, because the
-	// documentation covers only responses.
+	// final if it wraps a *tls.CertificateVerificationError. If the last attempt received no
+	// response, RoundTrip returns Base's error. Off by default, because the documentation
+	// covers only responses.
 	RetryConnectionErrors bool
 
 	// Expected lists status codes that are not failures for this caller: responses with
@@ -91,9 +92,10 @@ type Transport struct {
 	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
-	// GateKey returns the key of the account whose rate limit applies to the request; the
-	// key must not be empty. Set GateKey if one host serves several accounts, or if
-	// several hosts share one limit. If nil, [gate.KeyByHostAndMethod] is used.
+	// GateKey returns a key, which must not be empty, that names the limit that the request
+	// counts against, usually an account's. Set GateKey if one host serves several accounts,
+	// or if several hosts share one limit. It must be safe for concurrent use. If nil,
+	// [gate.KeyByHostAndMethod] is used.
 	GateKey func(*http.Request) string
 
 	// OnFailure, if not nil, is called for each [Failure], in PassThrough mode too,
@@ -157,8 +159,9 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper that t wraps. Kubernetes uses this method
-// name.
+// WrappedRoundTripper returns the RoundTripper that t wraps: Base or, if that is nil,
+// http.DefaultTransport (the original one if t is a part of http.DefaultTransport).
+// Kubernetes uses this method name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 func (t *Transport) base() http.RoundTripper {

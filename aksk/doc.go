@@ -9,7 +9,10 @@
 //	signer := &aksk.Transport{Credentials: func(*http.Request) (aksk.Credentials, error) {
 //		return aksk.Credentials{AccessKey: ak, SecretKey: sk}, nil
 //	}}
-//	client := &http.Client{Transport: &iamhttp.Transport{Base: signer, PassThrough: true}}
+//	client := &http.Client{
+//		Transport: &iamhttp.Transport{Base: signer, PassThrough: true},
+//		Timeout:   time.Hour, // without a deadline, no wait may be longer than 2 minutes
+//	}
 //
 // If your client does not sign its requests itself, set SignUnsigned too. The package
 // depends only on the standard library and on internal packages of this module.

@@ -77,9 +77,10 @@ func (signing) SignsEachAttempt(*http.Request) bool { return true }
 // If an SDK signs with a scheme that this package does not know, and exports its signing
 // function, call that function for each attempt.
 func ExampleTransport_SignsEachAttempt() {
-	client := &http.Client{Transport: &iamhttp.Transport{
-		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},
-	}}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }}},
+		Timeout:   time.Hour,
+	}
 	_ = client
 }
 

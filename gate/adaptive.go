@@ -31,10 +31,10 @@ import (
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the first 429.
 	// Requests that are spread over time may exceed it, and so may those that a
-	// RoundTripper below the Transport sends (see the comment on Adaptive). Requests that have been
-	// in flight for two seconds usually do not count when a new burst finds the window
-	// full. The window grows by up to half with each round trip, or after two seconds
-	// without a response, and never shrinks. Zero means 64; negative means unlimited.
+	// RoundTripper below the Transport sends (see the comment on Adaptive). In a new burst,
+	// requests in flight for two seconds usually do not count. The window grows by up to
+	// half with each round trip, or after two seconds without a response, and never shrinks.
+	// Zero means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none

@@ -6,7 +6,7 @@
 // reports the outcome to it after the attempt.
 //
 //	shared := new(gate.Adaptive) // one for all clients of the process
-//	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
+//	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}, Timeout: time.Minute}
 //
 // [Adaptive] is a gate for one process; the module redisgate provides a gate for many
 // processes. To write your own, implement [Gate] and test it with package gatetest.
@@ -22,7 +22,7 @@ import (
 )
 
 // A Gate decides when requests may be sent. It must be safe for concurrent use. Requests
-// with the same key share the limit of one account, and keys do not affect each other.
+// with the same key share one limit, and keys do not affect each other.
 //
 // After a 429, a Transport with a gate reports the 429 to the gate and, to retry, calls
 // Wait again, so the gate has to hold the request back. The Transport itself waits in two
@@ -48,7 +48,8 @@ type Gate interface {
 
 // A Request is what a [Gate] is told about an HTTP request.
 type Request struct {
-	// Key names the account whose limit the request counts against. It is never empty.
+	// Key names the limit that the request counts against, usually an account's. It is
+	// never empty.
 	Key string
 
 	// Resend is the number of times the request was sent before: 0 for the first attempt, 1 for the
@@ -58,7 +59,8 @@ type Request struct {
 	// MaxWait is the longest pause that the caller is willing to wait out. A gate refuses
 	// the request with [ErrPaused] while a longer pause is in force. Zero means that only
 	// the context limits the wait. The Transport sets it from its own MaxWait or from
-	// iamhttp.WithMaxWait.
+	// iamhttp.WithMaxWait. Without either, it is zero if the context has a deadline, and
+	// otherwise 2 minutes.
 	MaxWait time.Duration
 }
 
@@ -110,8 +112,8 @@ type Result uint8
 // The results of a request.
 const (
 	Unknown   Result = iota // the outcome says nothing about the limit: no response, most 5xx, an expected 429, or a panic
-	Accepted                // the request was within the limit
-	Throttled               // the request was over the limit
+	Accepted                // the request was within the limit: a response below 400, or most 4xx other than 429
+	Throttled               // the request was over the limit: a 429, or Retry-After with a code that the Transport's AlsoRetry lists
 	NotSent                 // the request was not sent, because the gate of a Transport below refused it
 )
 

@@ -18,7 +18,7 @@ import (
 func TestPauserInTheExampleObeysTheContract(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("takes three seconds of real time")
+		t.Skip("takes four seconds of real time")
 	}
 	gatetest.Run(t, func(testing.TB) gate.Gate {
 		return &pauser{until: make(map[string]time.Time)}

@@ -24,9 +24,9 @@ func KeyByHost(r *http.Request) string {
 }
 
 // KeyByHostAndMethod returns the same key as [KeyByHost] for the methods that RFC 9110
-// defines as read-only (section 9.2.1), and that key followed by " writes" for all other
+// defines as safe (section 9.2.1), and that key followed by " writes" for all other
 // methods. It is the default GateKey of a Transport, because many services limit writes
-// more than reads.
+// more strictly.
 func KeyByHostAndMethod(r *http.Request) string {
 	host := KeyByHost(r)
 	switch r.Method {

@@ -26,7 +26,7 @@ var t *testing.T
 // This test shows how to use package gatetest. The README contains a copy of it.
 func TestMyGateObeysTheContract(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes three seconds of real time")
+		t.Skip("it takes six seconds of real time")
 	}
 	t.Parallel()
 	gatetest.Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) }) // yours

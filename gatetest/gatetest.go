@@ -6,7 +6,7 @@
 //	}
 //
 // The checks run in real time, because a gate may talk to a server; with [gate.Adaptive],
-// they take about three seconds in all. A call that has to return may take up to ten
+// they take about six seconds in all. A call that has to return may take up to ten
 // seconds. All other limits are minimums, so a correct gate also passes on a slow machine.
 // Run the checks with -race, because some mistakes are visible only to the race detector.
 package gatetest

@@ -19,7 +19,7 @@ import (
 func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // Run starts the subtests
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("takes three seconds of real time")
+		t.Skip("takes six seconds of real time")
 	}
 	Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) })
 }

@@ -53,6 +53,8 @@ func throttledOnce() *iamtest.Server {
 func get(provider *sdktrace.TracerProvider, rt http.RoundTripper) {
 	ctx, span := provider.Tracer("program").Start(context.Background(), "list users")
 	defer span.End()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // for the whole call
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 	if err != nil {
 		return

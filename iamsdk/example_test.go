@@ -34,6 +34,7 @@ func Example() {
 	service.On("/v3/groups/{id}", iamtest.Keystone(404, "Could not find group."))
 	sdk := kinds[0].newStandIn(&service) // behaves like gophertelekomcloud
 
+	sdk.HTTPClient.Timeout = time.Minute // for each call, waits included
 	iamsdk.Install(&sdk.HTTPClient, nil, iamsdk.GopherTelekomCloud())
 	_, err := sdk.Request("GET", "/groups/g", "")
 	err = iamsdk.Wrap(err)
@@ -54,6 +55,7 @@ func Example() {
 func ExampleInstall_manyClients() {
 	shared := new(gate.Adaptive) // one for all of an account's clients
 	install := func(client *http.Client) {
+		client.Timeout = time.Minute // for each call, waits included
 		iamsdk.Install(client, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
 	}
 	isNotFound := func(err error) bool {
@@ -68,11 +70,13 @@ func ExampleInstall_manyClients() {
 	// Output: false true
 }
 
-// Set both fields. Otherwise, gophertelekomcloud sets them itself, possibly while other
-// goroutines are reading them, and retries on a 429 on top of the Transport's retries.
+// Set MaxBackoffRetries and BackoffRetryTimeout. Otherwise, gophertelekomcloud sets them
+// itself, possibly while other goroutines are reading them, and retries on a 429 on top of
+// the Transport's retries.
 func ExampleInstall() {
 	provider := new(telekomClient)
 
+	provider.HTTPClient.Timeout = time.Minute // for each call, waits included
 	iamsdk.Install(&provider.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
 	provider.MaxBackoffRetries = new(int)
 	provider.BackoffRetryTimeout = new(time.Duration)
@@ -88,7 +92,7 @@ func ExampleOptions() {
 	// These Options are for a fork of gophercloud that logs in again without limit and
 	// reuses connections.
 	o := iamsdk.Options{EndlessLogin: true}
-	iamsdk.Install(new(http.Client), nil, o)
+	iamsdk.Install(&http.Client{Timeout: time.Minute}, nil, o)
 }
 
 func ExampleGopherTelekomCloud() {
@@ -100,6 +104,7 @@ func ExampleGopherTelekomCloud() {
 func ExampleProviderOpenTelekomCloud() {
 	client := new(telekomClient)
 
+	client.HTTPClient.Timeout = 10 * time.Minute
 	client.MaxBackoffRetries = new(int)
 	client.BackoffRetryTimeout = new(time.Duration)
 	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.ProviderOpenTelekomCloud())
@@ -108,6 +113,7 @@ func ExampleProviderOpenTelekomCloud() {
 func ExampleGolangSDK() {
 	client := new(huaweiClient)
 
+	client.HTTPClient.Timeout = time.Minute
 	client.RetryBackoffFunc = nil
 	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.GolangSDK())
 }
@@ -115,12 +121,13 @@ func ExampleGolangSDK() {
 func ExampleProviderHuaweiCloud() {
 	client := new(huaweiClient)
 
+	client.HTTPClient.Timeout = 10 * time.Minute
 	client.RetryBackoffFunc = nil
 	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.ProviderHuaweiCloud())
 }
 
 func ExampleGophercloud() {
-	client := new(http.Client) // &provider.HTTPClient
+	client := &http.Client{Timeout: time.Minute} // &provider.HTTPClient
 	iamsdk.Install(client, nil, iamsdk.Gophercloud())
 }
 

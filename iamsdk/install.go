@@ -1,7 +1,10 @@
 // Package iamsdk puts an [iamhttp.Transport] into an SDK of the gophercloud family, and
 // adds iamhttp's typed error to the errors that the SDK returns:
 //
+//	provider.HTTPClient.Timeout = time.Minute // for each call, waits included
 //	iamsdk.Install(&provider.HTTPClient, nil, iamsdk.GopherTelekomCloud())
+//	provider.MaxBackoffRetries = new(int) // no retries by the SDK itself
+//	provider.BackoffRetryTimeout = new(time.Duration)
 //	err := openstack.Authenticate(provider, options)
 //	…
 //	err = iamsdk.Wrap(groups.Delete(client, id).ExtractErr())
@@ -31,7 +34,8 @@ import (
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
 // the SDK behaviors that o describes. Call it after you set the client's RoundTripper and
-// before you log in. If client is nil, Install does nothing.
+// before you log in; the client must not be in use, because Install sets its Transport. If
+// client is nil, Install does nothing.
 //
 // If t is nil, Install uses a new Transport with the default settings. If the client's
 // RoundTripper passes its requests to t, it stays above t. Otherwise, if t.Base is nil,

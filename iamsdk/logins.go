@@ -21,8 +21,8 @@ type logins struct {
 }
 
 // Unless a later request in the same goroutine replaces or removes it, a 401 is remembered
-// for at least openFor, because no service takes longer to respond. But if there are more
-// than mostOpen, the oldest is dropped.
+// for at least openFor, because no service takes longer to respond. But at most mostOpen
+// are remembered; the oldest is dropped first.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
@@ -56,8 +56,8 @@ const (
 // placeOf returns a request's place, relative to the 401 that k remembers.
 func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	related, same, loggedIn := k.stack.to(now), k.target == targetOf(req), l.count > k.logins
-	// Without a login since the 401, only a program sends the refused token again in
-	// another request or in a loop. An SDK that logs in sends another token, or none.
+	// Without a login since the 401, only the program itself sends the refused token again.
+	// An SDK that logs in sends another token, or none.
 	stale := k.token != digest{} && k.token == tokenOf(req) && !loggedIn
 	switch {
 	case related == apart, related == equal && (!same || k.gaveUp || stale):

@@ -137,9 +137,9 @@ func ProviderHuaweiCloud() Options {
 	return o
 }
 
-// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.16.0. The Options are
-// empty, because gophercloud logs in again at most once per call, with a separate client,
-// and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
+// Gophercloud returns the Options for gophercloud, tested with v1.14.1 and v2.16.0. They
+// are empty, because gophercloud logs in again at most once per call, with a separate
+// client, and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
 // RetryBackoffFunc nil. A RetryFunc must not retry what the Transport retries, such as a
 // 429, because the retries would multiply.
 func Gophercloud() Options { return Options{} }

@@ -17,7 +17,7 @@ import (
 // one. The zero value is a 200 without a body. An Answer is also an [http.Handler], so you
 // can register it in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
-	Status int         // 100 to 999; zero means 200
+	Status int         // 100 to 999; zero means 200 or, with a Fault, no response
 	Header http.Header // unless it sets Content-Length, Date and Content-Type, they are added as by net/http's server, except that JSON gets application/json
 	Body   string
 	Delay  time.Duration // the wait before anything is sent

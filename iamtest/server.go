@@ -165,7 +165,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
 	s.mu.Unlock()
 	if s.Keys != nil { // not while holding the lock, because Keys may call Requests
-		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
+		if a, refused := s.refusal(r, body, now.Add(s.Ahead)); refused {
 			return a
 		}
 	}

@@ -21,9 +21,9 @@ const (
 	signatureLayout = "20060102T150405Z"
 )
 
-// verify reports whether the gateway refuses the request and, if so, returns the
-// gateway's response.
-func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bool) {
+// refusal returns the response with which the gateway refuses the request, or false if the
+// gateway accepts the request.
+func (s *Server) refusal(r *http.Request, body string, now time.Time) (Answer, bool) {
 	refuse := func(why string) (Answer, bool) {
 		return Gateway(http.StatusUnauthorized, "APIG.0301", "Incorrect IAM authentication information: "+why), true
 	}
@@ -74,7 +74,7 @@ func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bo
 	return refuse("verify aksk signature fail")
 }
 
-// A checked is a request whose signature is being checked.
+// A checked is a request whose signature is checked.
 type checked struct {
 	r      *http.Request
 	header map[string][]string

@@ -51,8 +51,7 @@ type Options struct {
 var ErrNotApplicable = errors.New("not applicable")
 
 // A Trap is one clause of the contract, together with a situation in which
-// implementations break it. Use Traps to run only some of the checks; [Run] runs all of
-// them.
+// implementations break it. Use Traps to try only some of the traps; [Run] tries them all.
 type Trap struct {
 	Name   string // a sentence that is true if the RoundTripper avoids the trap
 	Clause string // the clause of the contract, with its source

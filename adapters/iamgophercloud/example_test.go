@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -36,7 +37,9 @@ func Example() {
 	} {
 		os.Setenv(name, value)
 	}
-	err := deleteUser(context.Background(), "bob") // deleteUser is in first_steps_test.go
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := deleteUser(ctx, "bob") // deleteUser is in first_steps_test.go
 	fmt.Println(gophercloud.ResponseCodeIs(err, http.StatusNotFound), errors.Is(err, iamhttp.ErrNotFound))
 	var e *iamhttp.StatusError
 	if errors.As(err, &e) {

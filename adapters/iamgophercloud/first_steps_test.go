@@ -11,8 +11,8 @@ import (
 	iamgophercloud "github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 )
 
-// deleteUser takes the account from the OS_* variables. The error that it
-// returns wraps gophercloud's error and the typed error.
+// deleteUser needs a cloud: it takes the account from the OS_* variables. The
+// error that it returns wraps gophercloud's error and the typed error.
 func deleteUser(ctx context.Context, id string) error {
 	options, err := openstack.AuthOptionsFromEnv()
 	if err != nil {
