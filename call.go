@@ -250,10 +250,8 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		d = f.leastWait() // the gate decides how long to wait
 	}
 	if end := cancelctx.Sleep(f.req, time.Until(f.at.Add(d))); end != nil {
-		var err error
-		if f.answered {
-			err = f.error(StopCanceled, bytes.Clone(data), truncated)
-		} else {
+		var err error = f.error(StopCanceled, bytes.Clone(data), truncated)
+		if !f.answered {
 			err = fmt.Errorf("%w: %w", f.err, end)
 		}
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})

@@ -28,17 +28,7 @@ func (r *gateRefusal) Error() string { return r.err.Error() }
 // Transport has a gate. If no key can be found, findAccount closes the request body and
 // returns an error.
 func (c *call) findAccount() error {
-	switch {
-	case c.t.Gate == nil:
-		return nil
-	case c.t.GateKey == nil && c.req.URL == nil:
-		resend.CloseBody(c.req)
-		return errors.New("iamhttp: the request has no URL")
-	case c.t.GateKey == nil && c.req.URL.Host == "":
-		resend.CloseBody(c.req)
-		return errors.New("iamhttp: the request's URL has no host")
-	case c.t.GateKey == nil:
-		c.key = gate.KeyByHostAndMethod(c.req)
+	if c.t.Gate == nil {
 		return nil
 	}
 	defer func() {
@@ -46,8 +36,17 @@ func (c *call) findAccount() error {
 			resend.CloseBody(c.req)
 		}
 	}()
-	if c.key = c.t.GateKey(c.req); c.key == "" {
-		return errors.New("iamhttp: GateKey returned an empty key")
+	switch {
+	case c.t.GateKey != nil:
+		if c.key = c.t.GateKey(c.req); c.key == "" {
+			return errors.New("iamhttp: GateKey returned an empty key")
+		}
+	case c.req.URL == nil:
+		return errors.New("iamhttp: the request has no URL")
+	case c.req.URL.Host == "":
+		return errors.New("iamhttp: the request's URL has no host")
+	default:
+		c.key = gate.KeyByHostAndMethod(c.req)
 	}
 	return nil
 }
