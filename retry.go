@@ -110,7 +110,8 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	case !f.answered && cancelctx.Ended(f.req) != nil:
 		return 0, StopCanceled // the request was canceled, which is probably why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
-		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
+		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked),
+		f.proxy != nil && !resend.Idempotent(f.req) && !neterr.Unsent(f.err, f.proxy): // another host may have got it
 		return 0, StopNotRetryable
 	}
 	if !f.replayable {

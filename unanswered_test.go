@@ -380,12 +380,18 @@ func TestTemporaryConnectionErrorIsRetriedIfARetryIsSafe(t *testing.T) {
 		base   http.RoundTripper
 		want   int32
 	}{
-		"a GET whose connection was refused":        {"GET", newBase(t), 3},
-		"a POST whose connection was refused":       {"POST", newBase(t), 3},
-		"a POST whose DNS lookup failed":            {"POST", script(fail(dns)), 3},
-		"a POST whose connection to a proxy failed": {"POST", script(fail(&net.OpError{Op: "proxyconnect", Err: errors.New("refused")})), 3},
-		"a POST whose connection was reset":         {"POST", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 1},
-		"a GET whose connection was reset":          {"GET", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 3},
+		"a GET whose connection was refused":                       {"GET", newBase(t), 3},
+		"a POST whose connection was refused":                      {"POST", newBase(t), 3},
+		"a POST whose DNS lookup failed":                           {"POST", script(fail(dns)), 3},
+		"a POST whose connection to a proxy failed":                {"POST", script(fail(&net.OpError{Op: "proxyconnect", Err: errors.New("refused")})), 3},
+		"a POST whose connection was reset":                        {"POST", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 1},
+		"a GET whose connection was reset":                         {"GET", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 3},
+		"a POST that neither of two hosts received":                {"POST", script(fail(errors.Join(dns, dns))), 3},
+		"a POST that one of two hosts may have got":                {"POST", script(fail(errors.Join(io.EOF, dns))), 1},
+		"a GET that one of two hosts may have got":                 {"GET", script(fail(errors.Join(io.EOF, dns))), 3},
+		"a POST that a proxy and a host refused":                   {"POST", script(fail(errors.Join(dns, connectError(429)))), 3},
+		"a POST that a proxy refused after a host may have got it": {"POST", script(fail(errors.Join(io.EOF, connectError(429)))), 1},
+		"a GET that a proxy refused after a host may have got it":  {"GET", script(fail(errors.Join(io.EOF, connectError(429)))), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var attempts atomic.Int32

@@ -18,17 +18,34 @@ import (
 )
 
 // DialFailed reports whether err shows that no connection could be made, so that nothing
-// was sent. A reset does not count, because only an existing connection can be reset. An
-// error inside a *url.Error does not count either: it comes from an http.Client, which may
-// have sent the request and then failed to follow a redirect.
-func DialFailed(err error) bool {
-	return dialFailed(err) && !errors.Is(err, syscall.ECONNRESET) && !errors.As(err, new(*url.Error))
+// was sent. If errors are joined, as a failover joins those of several hosts, each of them
+// must show this. A reset does not count, because only an existing connection can be reset.
+// An error inside a *url.Error does not count either: it comes from an http.Client, which
+// may have sent the request and then failed to follow a redirect.
+func DialFailed(err error) bool { return Unsent(err, nil) }
+
+// Unsent is DialFailed, except that refusal, a proxy's refusal to connect, also shows that
+// nothing was sent.
+func Unsent(err, refusal error) bool {
+	return unopened(err, refusal) && !errors.Is(err, syscall.ECONNRESET) && !errors.As(err, new(*url.Error))
 }
 
-func dialFailed(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+func unopened(err, refusal error) bool {
+	if refusal != nil && err == refusal {
+		return true
+	}
+	switch e := err.(type) {
+	case *net.OpError: // its own Op counts, not what it wraps, because a Read may open a new connection
+		return e.Op == "dial" || e.Op == "proxyconnect" || e.Op == "socks connect"
+	case interface{ Unwrap() error }:
+		return unopened(e.Unwrap(), refusal)
+	case interface{ Unwrap() []error }:
+		return len(e.Unwrap()) > 0 && !slices.ContainsFunc(e.Unwrap(), func(e error) bool { return !unopened(e, refusal) })
+	}
+	return false
 }
+
+func dialFailed(err error) bool { return unopened(err, nil) }
 
 // Hopeless reports whether further attempts can be expected to fail with the same error,
 // because the request, the address, the configuration, the certificate or the response is
@@ -38,7 +55,7 @@ func Hopeless(err error) bool {
 	if isTLS(err) || badURL(err) || answered(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
 		errors.As(err, &dns) && dns.IsNotFound ||
 		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // for example, of a Unix socket
-		dialFailed(err) && errors.Is(err, syscall.EINVAL) {
+		dialFailed(err) && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
 		return true
 	}
 	inner := Innermost(err).Error()

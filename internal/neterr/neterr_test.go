@@ -36,6 +36,14 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a reset while dialing":                              {op("dial", reset), false, false, "reset"},
 		"a reset while reading":                              {op("read", reset), false, false, "reset"},
 		"a timeout while dialing":                            {op("dial", os.ErrDeadlineExceeded), true, false, "timeout"},
+		"refused connections to both hosts of a failover":    {errors.Join(op("dial", refused), fmt.Errorf("host B: %w", op("dial", refused))), true, false, "refused"},
+		"a refused connection after another host's EOF":      {errors.Join(io.EOF, op("dial", refused)), false, false, "refused"},
+		"a refused connection after an HTTP/3 timeout":       {fmt.Errorf("%w, then %w", context.DeadlineExceeded, op("dial", refused)), false, false, "timeout"},
+		"a refused connection, then a lost connection":       {errors.Join(op("dial", refused), errors.New("http2: client connection lost")), false, false, "refused"},
+		"no errors, joined":                                  {joined{}, false, false, "other"},
+		"an error that wraps nothing":                        {&retrieve{}, false, false, "other"},
+		"a refused connection to a SOCKS proxy":              {op("socks connect", op("dial", refused)), true, false, "refused"},
+		"a refused connection while reading":                 {op("read", op("dial", refused)), false, false, "refused"},
 		"a context whose deadline has passed":                {context.DeadlineExceeded, false, false, "timeout"},
 		"a canceled context":                                 {fmt.Errorf("get: %w", context.Canceled), false, false, "canceled"},
 		"no such host":                                       {op("dial", &net.DNSError{Err: "no such host", IsNotFound: true}), true, true, "other"},
@@ -43,6 +51,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"an address without a port":                          {op("dial", &net.AddrError{Err: "missing port in address"}), true, true, "other"},
 		"an address whose zone does not exist":               {op("dial", os.NewSyscallError("connect", syscall.EINVAL)), true, true, "other"},
 		"an unknown network":                                 {op("dial", net.UnknownNetworkError("x")), true, true, "other"},
+		"an IPv6 address without IPv6":                       {op("dial", os.NewSyscallError("socket", syscall.EAFNOSUPPORT)), true, true, "other"},
 		"a Unix socket that does not exist":                  {op("dial", os.NewSyscallError("connect", syscall.ENOENT)), true, true, "other"},
 		"a Unix socket of another user":                      {op("dial", os.NewSyscallError("connect", syscall.EACCES)), true, true, "other"},
 		"a network that cannot be reached":                   {op("dial", os.NewSyscallError("connect", syscall.ENETUNREACH)), true, false, "other"},
@@ -58,12 +67,12 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a proxy that refuses the host":                      {errors.New("Forbidden"), false, true, "other"},
 		"a proxy that cannot reach the host":                 {errors.New("Bad Gateway"), false, false, "other"},
 		"a proxy that throttles":                             {errors.New("Too Many Requests"), false, false, "other"},
-		"a SOCKS proxy that rejects the password":            {op("socks connect", errors.New("username/password authentication failed")), false, true, "other"},
-		"a SOCKS proxy that does not accept host names":      {op("socks connect", errors.New("unknown error address type not supported")), false, true, "other"},
-		"a SOCKS proxy that cannot reach the host":           {op("socks connect", errors.New("unknown error host unreachable")), false, false, "other"},
-		"a SOCKS proxy that fails":                           {op("socks connect", errors.New("unknown error general SOCKS server failure")), false, false, "other"},
-		"a SOCKS proxy's password that is too long":          {op("socks connect", errors.New("invalid username/password")), false, true, "other"},
-		"an HTTP proxy instead of a SOCKS proxy":             {op("socks connect", errors.New("unexpected protocol version 72")), false, true, "other"},
+		"a SOCKS proxy that rejects the password":            {op("socks connect", errors.New("username/password authentication failed")), true, true, "other"},
+		"a SOCKS proxy that does not accept host names":      {op("socks connect", errors.New("unknown error address type not supported")), true, true, "other"},
+		"a SOCKS proxy that cannot reach the host":           {op("socks connect", errors.New("unknown error host unreachable")), true, false, "other"},
+		"a SOCKS proxy that fails":                           {op("socks connect", errors.New("unknown error general SOCKS server failure")), true, false, "other"},
+		"a SOCKS proxy's password that is too long":          {op("socks connect", errors.New("invalid username/password")), true, true, "other"},
+		"an HTTP proxy instead of a SOCKS proxy":             {op("socks connect", errors.New("unexpected protocol version 72")), true, true, "other"},
 		"a certificate that cannot be verified":              {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, "TLS"},
 		"an unknown authority":                               {x509.UnknownAuthorityError{}, false, true, "TLS"},
 		"a certificate for another host":                     {x509.HostnameError{Certificate: new(x509.Certificate), Host: "h"}, false, true, "TLS"},
@@ -193,6 +202,12 @@ func TestNilPointersInErrorsAreFound(t *testing.T) {
 		assert.Equal(t, tt.want, neterr.HasNil(tt.err), name)
 	}
 }
+
+// joined holds no errors.
+type joined []error
+
+func (joined) Error() string     { return "joined" }
+func (j joined) Unwrap() []error { return j }
 
 // A retrieve resembles oauth2.RetrieveError.
 type retrieve struct {
