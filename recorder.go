@@ -48,8 +48,9 @@ func (r *Recorder) Last() (*StatusError, bool) {
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
 // errors.Is and errors.As find both. It returns err itself if err is nil, if nothing is
-// recorded, or if err already wraps such an error, unless that is a StatusError with the
-// same Code as the recorded one but without Attempts, as adapters build it.
+// recorded, or if err already wraps such an error, unless that is a StatusError for the same
+// response as the recorded one but without Attempts, as adapters build it. It is for the
+// same response if Code, Method, URL and RequestID are equal as far as both have them.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || find[*NotSentError](err) != nil {
@@ -59,11 +60,13 @@ func (r *Recorder) Wrap(err error) error {
 	if has == nil {
 		return fmt.Errorf("%w: %w", err, last.err)
 	}
-	// A StatusError that an adapter has built has no Attempts.
-	if e, ok := last.err.(*StatusError); ok && has.Attempts == 0 && e.Attempts > 0 && has.Code == e.Code {
-		return &fuller{err, e}
+	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	e, ok := last.err.(*StatusError)
+	if !ok || has.Attempts > 0 || e.Attempts == 0 || has.Code != e.Code ||
+		differ(has.Method, e.Method) || differ(has.URL, e.URL) || differ(has.RequestID, e.RequestID) {
+		return err
 	}
-	return err
+	return &fuller{err, e}
 }
 
 // A fuller is err together with a StatusError that has more detail than the StatusError

@@ -186,3 +186,41 @@ func TestWrapPrefersTheMoreDetailedErrorOfAResponse(t *testing.T) {
 	assert.Same(t, full, rec.Wrap(full), "an error that holds the recorded StatusError must be returned unchanged")
 	assert.Equal(t, "unknown", iamhttp.StopUnset.String())
 }
+
+// While an SDK tidies up after a failure, a second request may get the same code.
+func TestWrapDoesNotTakeAnotherRequestsFailureForTheErrors(t *testing.T) {
+	for name, tt := range map[string]struct {
+		method, path, id string
+		same             bool
+	}{
+		"the same request":  {"POST", "/users", "r1", true},
+		"another URL":       {"POST", "/groups", "", false},
+		"another method":    {"DELETE", "/users", "", false},
+		"another ID":        {"POST", "/users", "r2", false},
+		"an ID only in one": {"POST", "/users", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			tr := &iamhttp.Transport{PassThrough: true, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+				return answer(404, "", "X-Request-Id: "+r.Header.Get("Id"))(r)
+			})}
+			send := func(method, path, id string) *http.Response {
+				req, err := http.NewRequestWithContext(ctx, method, "https://iam.example"+path, nil)
+				require.NoError(t, err)
+				req.Header.Set("Id", id)
+				resp, err := tr.RoundTrip(req)
+				require.NoError(t, err)
+				return resp
+			}
+			built := iamhttp.CheckResponse(send("POST", "/users", "r1"))
+			send(tt.method, tt.path, tt.id)
+			recorded, _ := rec.Last()
+			got := statusError(t, rec.Wrap(built))
+			if tt.same {
+				assert.Same(t, recorded, got)
+			} else {
+				assert.Same(t, built, error(got), "Wrap must return the error unchanged")
+			}
+		})
+	}
+}
