@@ -36,18 +36,20 @@ type call struct {
 	sent     time.Time       // when the latest attempt was sent
 	fastest  time.Duration   // the shortest time to a response so far; math.MaxInt64 before the first response
 	schedule backoff.BackOff // nil until it is first needed
-	open     io.Closer       // the response body that must still be closed, if any
+	open     io.Closer       // the response body that must still be closed; http.NoBody: none
 	latest   error           // the previous attempt's error, in case the gate refuses the retry
 }
 
-// run makes the call. If Base, the gate or a callback panics, run closes the open
-// response body, if any.
+// run makes the call. If Base, the gate or a callback panics, run clears the Recorder and
+// closes the open response body, if any.
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
-		if !returned && c.open != nil {
-			c.open.Close()
+		if returned {
+			return
 		}
+		c.opts.recorder.record(Failure{})
+		c.open.Close()
 	}()
 	resp, err := c.loop()
 	returned = true
@@ -230,7 +232,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	drain := bounded.NewDrain()
 	defer drain.Release()
 	data, truncated, stuck := discard(f, d, drain)
-	c.open = nil
+	c.open = http.NoBody
 	if stuck {
 		if base, ok := chain.Find[*http.Transport](c.t.base()); !ok || base.MaxConnsPerHost > 0 {
 			f.cause = errStuck
@@ -306,7 +308,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
 		e := f.final(stop)
-		c.open = nil
+		c.open = http.NoBody
 		return nil, c.fail(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
 	case c.observed():
 		e := f.error(stop, nil, false)

@@ -144,6 +144,29 @@ func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 	}
 }
 
+func TestPanicClearsTheRecorder(t *testing.T) {
+	panics := func(*http.Request) (*http.Response, error) { panic("x") }
+	for name, tr := range map[string]*iamhttp.Transport{
+		"in Base":             {Base: script(answer(404, ""), panics)},
+		"in Base, in a retry": {Base: script(answer(404, ""), answer(429, ""), panics), Backoff: zero},
+		"in GateKey": {Base: script(answer(404, "")), Gate: new(gate.Adaptive), GateKey: func(r *http.Request) string {
+			if r.Method == "PUT" {
+				panic("x")
+			}
+			return "account"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			require.ErrorIs(t, err, iamhttp.ErrNotFound)
+			assert.PanicsWithValue(t, "x", func() { _, _ = tr.RoundTrip(newRequest(t, "PUT", "").WithContext(ctx)) })
+			sdk := errors.New("sdk: panicked")
+			assert.Same(t, sdk, rec.Wrap(sdk), "Wrap must not add an earlier response's error")
+		})
+	}
+}
+
 func TestErrorOfATokenRequestBelowIsNotRecorded(t *testing.T) {
 	for name, token := range map[string]*iamhttp.Transport{
 		"the token request gets a 401": {Base: script(answer(401, ""))},

@@ -139,7 +139,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.within(req) {
 		return chain.Original.RoundTrip(req)
 	}
-	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
+	c := call{t: t, req: req, current: req, fastest: math.MaxInt64, open: http.NoBody}
 	return c.run()
 }
 
