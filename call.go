@@ -170,7 +170,6 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
-		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
 		// that Transport's call began before this attempt, because then the response may
 		// come from a cache. If a layer below shares one response among concurrent
@@ -182,6 +181,9 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 				f.retriedBelow = true
 			}
 		}
+	}
+	if c.fastest < math.MaxInt64 {
+		f.fastest = c.fastest
 	}
 	if c.t.OnFailure != nil && f.proxy == nil {
 		f.reported = c.t.reportsBelow(c.opts, &f)

@@ -60,7 +60,7 @@ type failedAttempt struct {
 	resp         *http.Response // nil if there is no response, or only a proxy's, and during the wait
 	err          error          // the error of an attempt that received no response
 	at           time.Time      // when the response header or the error arrived
-	fastest      time.Duration  // the shortest time to a response in this call so far; 0 if unknown, or if there is no response to this attempt
+	fastest      time.Duration  // the shortest time to a response in this call so far; 0 if unknown
 	attempts     int            // the number of attempts so far, including those of a Transport below
 	patience     patience
 	expires      time.Time    // when the request's signature expires; zero: no limit

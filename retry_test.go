@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -547,6 +548,23 @@ func TestFastestResponseOfTheCallDecidesWhetherARetryIsInTime(t *testing.T) {
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(time.Second)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the retry must be sent, because 8 s were left after the 429 and the fastest response took no time")
 	})
+}
+
+func TestResponseTimeIsStillKnownAfterAnAttemptWithoutAResponse(t *testing.T) {
+	for deadline, want := range map[time.Duration]error{
+		8900 * time.Millisecond: syscall.ECONNRESET, // the third response would arrive after 9 s
+		9100 * time.Millisecond: iamhttp.ErrNotFound,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			base := script(slowly(answer(408, "")), slowly(fail(syscall.ECONNRESET)), slowly(answer(404, "")))
+			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: constant(1500 * time.Millisecond)}
+			_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			assert.ErrorIs(t, err, want, deadline)
+			assert.NoError(t, ctx.Err(), "the call must end before its deadline")
+		})
+	}
 }
 
 // A cache can return a response to a request other than the one that obtained it. Retries
