@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
 )
 
 // A step is a scripted Base's reaction to one request.
@@ -604,6 +605,39 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
+	for name, below := range map[string]func(base http.RoundTripper) http.RoundTripper{
+		"reading ends after 5 s if a Transport below has read ahead": func(base http.RoundTripper) http.RoundTripper {
+			return opaque{&iamhttp.Transport{Base: base, PassThrough: true, OnFailure: func(context.Context, iamhttp.Failure) {}}}
+		},
+		"reading ends after 5 s if an aksk.Transport below has read ahead": func(base http.RoundTripper) http.RoundTripper {
+			return &aksk.Transport{Base: base, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) {
+				return aksk.Credentials{AccessKey: "a", SecretKey: "b"}, nil
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, passThrough bool) {
+				synctest.Test(t, func(t *testing.T) {
+					start := time.Now()
+					date := "Date: " + start.Add(-time.Hour).UTC().Format(http.TimeFormat) // makes aksk read the body
+					base := script(answerWith(401, stalling(`{"error":{"message":"half a mess`), date))
+					ctx, rec := iamhttp.WithRecorder(t.Context())
+					resp, err := (&iamhttp.Transport{Base: below(base), PassThrough: passThrough}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+					if passThrough {
+						require.NoError(t, err)
+						err = iamhttp.CheckResponse(resp)
+						resp.Body.Close()
+					}
+					e, _ := rec.Last()
+					for _, e := range []*iamhttp.StatusError{e, statusError(t, err)} {
+						assert.True(t, e.Truncated)
+						assert.Equal(t, "half a mess", e.Message)
+					}
+					assert.Equal(t, 5*time.Second, time.Since(start))
+				})
+			})
+		})
+	}
 	t.Run("reading takes at most half of the time left before the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)

@@ -29,22 +29,27 @@ func Time(ctx context.Context) time.Duration {
 }
 
 // ReadAndClose reads at most Max bytes of the body, until d has passed or ctx ends, and
-// closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
-// the first keep bytes, and whether the body is, or may be, longer. If a body that
-// net/http inflates cannot be closed in time, ReadAndClose returns no data and reports
-// that the body may be longer; see readAside.
+// closes the body. If ctx has ended already, it reads for at most MinDrain. The time that
+// Peeks have waited for the body counts. It returns the first keep bytes, and whether the
+// body is, or may be, longer. If a body that net/http inflates cannot be closed in time,
+// ReadAndClose returns no data and reports that the body may be longer; see readAside.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
+	earlier, waited := peeked(resp)
 	switch {
 	case resp.Body == http.NoBody:
 		return nil, false
+	case earlier != nil && waited >= d && ctx.Err() == nil:
+		data, truncated = earlier.unread()
+		Close(resp)
+		return data[:min(len(data), keep)], truncated || len(data) > keep
 	case resp.Uncompressed:
-		data, truncated, _ = readAside(ctx, resp, keep, d)
+		data, truncated, _ = readAside(ctx, resp, keep, d-waited)
 		return data, truncated
 	}
 	memory := NewDrain()
 	defer memory.Release()
 	memory.busy = true // busy stays true if Read panics
-	data, truncated, memory.busy = readInTime(ctx, resp, keep, d, &memory.closer, memory.end, nil)
+	data, truncated, memory.busy = readInTime(ctx, resp, keep, d-waited, &memory.closer, memory.end, nil)
 	return data, truncated
 }
 

@@ -15,18 +15,27 @@ import (
 // being read ahead, the body is closed, and resp.Body yields only the data read so far
 // and then ctx's error. If ctx has ended already, this happens only if reading ahead
 // takes longer than MinDrain, because the body may be in memory, as after io.ReadAll.
-// Peek also reports whether the body is, or may be, longer than the returned data.
+// Peek also reports whether the body is, or may be, longer than the returned data. The time
+// that earlier Peeks have waited for the body counts, so that several layers that peek do
+// not multiply the time.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
 		return nil, false
 	}
-	ended := ctx.Err()
-	if ended != nil {
+	ended, start := ctx.Err(), time.Now()
+	earlier, waited := peeked(resp)
+	switch {
+	case ended != nil:
 		ctx, d = context.Background(), MinDrain
+	case earlier != nil && waited >= d:
+		return earlier.unread()
+	default:
+		d -= waited
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
+	defer func() { p.waited = waited + time.Since(start) }()
 	// Interrupting a Read that waits for a slow server would end the body. The Read
 	// therefore runs in the background, and resp.Body begins with the data read there.
 	go p.readAhead(ctx, resp.ContentLength)
@@ -57,6 +66,7 @@ type peekedBody struct {
 	inflated bool          // net/http inflates the body
 	closer   bodyCloser    // closes rest, either for the caller or when the context ends
 	ended    chan struct{} // closed when reading ahead has ended, after which data no longer changes
+	waited   time.Duration // how long Peeks have waited for the body
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead
@@ -66,6 +76,23 @@ type peekedBody struct {
 	closed  bool   // the caller has closed the body
 
 	panicked any // the value of the panic, if a Read of rest panicked
+}
+
+// peeked returns the body of resp if Peek has read it ahead, and how long Peeks have waited
+// for it.
+func peeked(resp *http.Response) (p *peekedBody, waited time.Duration) {
+	if p, _ = resp.Body.(*peekedBody); p != nil {
+		waited = p.waited
+	}
+	return p, waited
+}
+
+// unread returns the data that was read ahead and that the caller has not read yet, and
+// whether the body is, or may be, longer.
+func (p *peekedBody) unread() (data []byte, truncated bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.data[p.at:]), p.err != io.EOF
 }
 
 var (

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -73,6 +74,50 @@ func TestPeekReturnsInTimeAndLosesNoData(t *testing.T) {
 		assert.Equal(t, "texttext", string(whole))
 		assert.NoError(t, err)
 	})
+}
+
+// A RoundTripper below may have read ahead, too.
+func TestTimesOfSeveralPeeksAtOneBodyDoNotAddUp(t *testing.T) {
+	const first, limit = 50 * time.Millisecond, 5 * time.Second
+	for name, second := range map[string]func(ctx context.Context, resp *http.Response) ([]byte, bool){
+		"a second Peek": func(ctx context.Context, resp *http.Response) ([]byte, bool) {
+			return bounded.Peek(ctx, resp, limit)
+		},
+		"ReadAndClose": func(ctx context.Context, resp *http.Response) ([]byte, bool) {
+			return bounded.ReadAndClose(ctx, resp, bounded.Max, limit)
+		},
+	} {
+		for _, inflated := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", inflated ", inflated), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b, start := body("text", nil), time.Now()
+					resp := response(b, -1)
+					resp.Uncompressed = inflated
+					bounded.Peek(t.Context(), resp, first)
+					bounded.Peek(t.Context(), resp, limit)
+					assert.Equal(t, limit, time.Since(start), "the first Peek counts")
+					data, truncated := second(t.Context(), resp)
+					assert.Equal(t, "text", string(data))
+					assert.True(t, truncated)
+					assert.Equal(t, limit, time.Since(start), "the time was used up")
+					resp.Body.Close()
+					synctest.Wait()
+					_, closes := b.counts()
+					assert.Equal(t, 1, closes)
+				})
+			})
+		}
+	}
+}
+
+func TestPeekReturnsAllDataOfABodyThatWasReadAhead(t *testing.T) {
+	b := body("text", io.EOF)
+	resp := response(b, 4)
+	for range 2 {
+		data, truncated := bounded.Peek(t.Context(), resp, time.Minute)
+		assert.Equal(t, "text", string(data))
+		assert.False(t, truncated)
+	}
 }
 
 func TestPeekReadsAtMost64KiB(t *testing.T) {
