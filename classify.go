@@ -79,17 +79,15 @@ const (
 
 // String describes the rule in a few words.
 func (r RetryRule) String() string {
-	switch r {
-	case RetryUnstated:
-		return "unstated"
-	case RetryDiscouraged:
-		return "not without modifications"
-	case RetryAnytime:
-		return "at any later time"
-	case RetryAfterDelay:
-		return "after Retry-After"
-	case RetryIfTemporary:
-		return "if Retry-After is present"
+	texts := [...]string{
+		RetryUnstated:    "unstated",
+		RetryDiscouraged: "not without modifications",
+		RetryAnytime:     "at any later time",
+		RetryAfterDelay:  "after Retry-After",
+		RetryIfTemporary: "if Retry-After is present",
+	}
+	if int(r) < len(texts) {
+		return texts[r]
 	}
 	return "RetryRule(" + strconv.Itoa(int(r)) + ")"
 }

@@ -113,21 +113,18 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked),
 		f.proxy != nil && !resend.Idempotent(f.req) && !neterr.Unsent(f.err, f.proxy): // another host may have got it
 		return 0, StopNotRetryable
-	}
-	if !f.replayable {
+	case !f.replayable:
 		return 0, StopBodyNotReplayable
-	}
-	if f.retriedBelow || f.attempts >= f.patience.attempts {
+	case f.retriedBelow || f.attempts >= f.patience.attempts:
 		return 0, StopAttempts
 	}
 	next := interval()
-	if next < 0 {
+	switch {
+	case next < 0:
 		return 0, StopBackoff
-	}
-	if f.asked > f.patience.maxWait {
+	case f.asked > f.patience.maxWait:
 		return 0, StopWaitTooLong
-	}
-	if cancelctx.Ended(f.req) != nil {
+	case cancelctx.Ended(f.req) != nil:
 		return 0, StopCanceled
 	}
 	wait = max(min(next, f.patience.maxWait), f.leastWait())
@@ -173,20 +170,17 @@ func (f *failedAttempt) leastWait() time.Duration {
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	left, _ := f.left()
 	below := limit.Below(left, f.patience.maxWait)
-	least, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, below).Wait()
-	if least <= wait {
-		return wait
+	stated, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, below).Wait()
+	least := min(stated, f.patience.maxWait)
+	if stated <= wait || least >= left {
+		return wait // the stated wait is no longer than wait, or would end too late
 	}
 	jitter := wait
 	if fromWindow {
 		// This wait begins with the caller's own 429, so callers that were refused at
 		// different times do not retry together anyway. If some woke much later than
 		// others, those would have used up the window with new calls, again and again.
-		jitter = min(wait, least/100)
-	}
-	least = min(least, f.patience.maxWait)
-	if least >= left {
-		return wait // the stated wait would end too late
+		jitter = min(wait, stated/100)
 	}
 	// The jitter keeps callers that were told the same limit from all retrying at once.
 	if jitter = min(jitter, left-least); jitter > 0 {

@@ -94,20 +94,17 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		return nil, fmt.Errorf("%w: %w", final, err) // the error is from PrepareRetry, or from a CheckRetry that hides ours
 	}
 	prepare, hook := c.PrepareRetry, c.RequestLogHook
+	if prepare == nil {
+		prepare = func(*http.Request) error { return nil }
+	}
+	if hook == nil {
+		hook = func(retryablehttp.Logger, *http.Request, int) {}
+	}
 	c.PrepareRetry = func(req *http.Request) error {
-		return resend.Next(req, func() error {
-			if prepare == nil {
-				return nil
-			}
-			return prepare(req)
-		})
+		return resend.Next(req, func() error { return prepare(req) })
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
-		resend.Start(req, retry, func() {
-			if hook != nil {
-				hook(l, req, retry)
-			}
-		})
+		resend.Start(req, retry, func() { hook(l, req, retry) })
 	}
 }
 
