@@ -235,11 +235,9 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	defer drain.Release()
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = http.NoBody
-	if stuck {
-		if base, ok := chain.Find[*http.Transport](c.t.base()); !ok || base.MaxConnsPerHost > 0 {
-			f.cause = errStuck
-			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
-		}
+	if stuck && mayLimitConns(c.t.base()) {
+		f.cause = errStuck
+		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 	}
 	if f.code == ErrTooManyRequests && !f.hasAsked && c.t.Gate == nil {
 		d = f.statedWait(d, data)
@@ -293,6 +291,11 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // RoundTripper in between may hide that setting.
 var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
 
+func mayLimitConns(rt http.RoundTripper) bool {
+	base, ok := chain.Find[*http.Transport](rt)
+	return !ok || base.MaxConnsPerHost > 0
+}
+
 // finish ends a call whose failure is not retried. It returns an error or, in PassThrough
 // mode, the service's response, unless the call was canceled.
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
@@ -309,7 +312,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		}
 		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
-		e := f.final(stop)
+		e, _ := f.final(stop)
 		c.open = http.NoBody
 		return nil, c.fail(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
 	case c.observed():

@@ -91,14 +91,15 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 }
 
 // final reads the response body within the limits of package bounded, closes the body,
-// and returns the typed error.
-func (f *failedAttempt) final(stop StopReason) *StatusError {
+// and returns the typed error. It also reports whether the body is stuck (see
+// [bounded.ReadAndClose]).
+func (f *failedAttempt) final(stop StopReason) (e *StatusError, stuck bool) {
 	if f.resp == nil {
-		return f.error(stop, nil, false)
+		return f.error(stop, nil, false), false
 	}
 	ctx := f.req.Context()
-	data, truncated := bounded.ReadAndClose(ctx, f.resp, bounded.Max, bounded.Time(ctx))
-	return f.error(stop, data, truncated)
+	data, truncated, stuck := bounded.ReadAndClose(ctx, f.resp, bounded.Max, bounded.Time(ctx))
+	return f.error(stop, data, truncated), stuck
 }
 
 // decide returns how long to wait, counted from f.at, before the request is sent again,

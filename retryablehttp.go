@@ -44,7 +44,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			resend.Arrived(ctx)
 		}
 		if v == nil && err == nil && resp != nil {
-			v = t.judge(t.answer(ctx, resp, c.RetryMax))
+			v = t.judge(t.answer(ctx, resp, c.RetryMax), c)
 		}
 		var f Failure
 		if v != nil {
@@ -82,7 +82,8 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		case v == nil && err != nil: // there is no verdict after another CheckRetry, a success or a redirect that failed
 			return nil, err
 		case v == nil:
-			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
+			e, _ := t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)
+			v = &verdict{err: e}
 		}
 		final := v.giveUp(attempts, err == nil)
 		switch {
@@ -134,7 +135,7 @@ func (v *verdict) giveUp(attempts int, usedUp bool) *StatusError {
 
 // judge applies the rules to a response. It closes the body of a failure and replaces the
 // body with the part that was read. It returns nil if the response is not a failure.
-func (t *Transport) judge(f *failedAttempt) *verdict {
+func (t *Transport) judge(f *failedAttempt, c *retryablehttp.Client) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
@@ -150,7 +151,11 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		stop = StopNotRetryable
 	}
 	f.header = f.header.Clone() // hooks may change the response's header
-	v := &verdict{err: f.final(stop), recorder: optionsOf(f.req.Context()).recorder}
+	e, stuck := f.final(stop)
+	if stuck && stop == StopUnset && mayLimitConns((&Transport{Base: c.HTTPClient.Transport}).base()) {
+		e.Stop, e.Cause = StopWaitTooLong, errStuck
+	}
+	v := &verdict{err: e, recorder: optionsOf(f.req.Context()).recorder}
 	if stop == StopUnset && f.code == ErrTooManyRequests && !f.hasAsked {
 		wait = f.statedWait(wait, v.err.Body())
 	}

@@ -1,6 +1,7 @@
 package iamhttp_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -740,6 +742,48 @@ func TestStalledBodyDelaysARetryableClientOnlyIfItIsTheFinalOne(t *testing.T) {
 		assert.Equal(t, "who?", e.Message)
 		assert.True(t, e.Truncated)
 	})
+}
+
+// In Go 1.26, net/http cannot close such a body, and its connection still counts toward
+// MaxConnsPerHost.
+func TestStalledGzipBodyDoesNotBlockARetryableClientWithOneConnectionPerHost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limit int
+		wrap  func(http.RoundTripper) http.RoundTripper
+		sends bool // whether the retry must be sent in Go 1.26, too
+	}{
+		"one connection":            {1, func(rt http.RoundTripper) http.RoundTripper { return rt }, false},
+		"any number of connections": {0, func(rt http.RoundTripper) http.RoundTripper { return rt }, true},
+		"an unknown number":         {1, func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+				_, _ = http.ReadRequest(r)
+				if n == 1 {
+					fmt.Fprint(c, "HTTP/1.1 429 x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08")
+				} else {
+					fmt.Fprint(c, "HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n")
+				}
+				_, _ = r.ReadByte() // returns when the client closes the connection
+			})
+			base := newBase(t)
+			base.MaxConnsPerHost = tt.limit
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			req, err := retryablehttp.NewRequestWithContext(ctx, "GET", url, nil)
+			require.NoError(t, err)
+			_, err = retryable(&iamhttp.Transport{Backoff: constant(200 * time.Millisecond)}, tt.wrap(base)).Do(req)
+			e := statusError(t, err)
+			assert.NoError(t, ctx.Err(), "the call must end before the deadline")
+			if tt.sends || !strings.HasPrefix(runtime.Version(), "go1.26") {
+				assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+				return
+			}
+			assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
+			assert.Equal(t, iamhttp.StopWaitTooLong, e.Stop)
+			assert.ErrorContains(t, e.Cause, "cannot be freed")
+		})
+	}
 }
 
 // After a call, the Request keeps the last attempt's context.

@@ -30,27 +30,14 @@ func Time(ctx context.Context) time.Duration {
 
 // ReadAndClose reads at most Max bytes of the body, until d has passed or ctx ends, and
 // closes the body. If ctx has ended already, it reads for at most MinDrain. The time that
-// Peeks have waited for the body counts. It returns the first keep bytes, and whether the
-// body is, or may be, longer. If a body that net/http inflates cannot be closed in time,
-// ReadAndClose returns no data and reports that the body may be longer; see readAside.
-func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
-	earlier, waited := peeked(resp)
-	switch {
-	case resp.Body == http.NoBody:
-		return nil, false
-	case earlier != nil && waited >= d && ctx.Err() == nil:
-		data, truncated = earlier.unread()
-		Close(resp)
-		return data[:min(len(data), keep)], truncated || len(data) > keep
-	case resp.Uncompressed:
-		data, truncated, _ = readAside(ctx, resp, keep, d-waited)
-		return data, truncated
-	}
+// Peeks have waited for the body counts. It returns the first keep bytes, whether the body
+// is, or may be, longer, and whether it is stuck: it could not be closed in time, and its
+// connection is still in use. Only a body that net/http inflates can be stuck; then there
+// is no data (see readAside) except what a Peek has read.
+func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	memory := NewDrain()
 	defer memory.Release()
-	memory.busy = true // busy stays true if Read panics
-	data, truncated, memory.busy = readInTime(ctx, resp, keep, d-waited, &memory.closer, memory.end, nil)
-	return data, truncated
+	return memory.read(ctx, resp, keep, d, nil)
 }
 
 // A Drain holds the memory for discarding one body. Get one from NewDrain, and return
@@ -83,22 +70,29 @@ func (d *Drain) Release() {
 }
 
 // ReadAndClose reads and closes a body that is discarded, like the function ReadAndClose.
-// It returns the first Kept bytes, which may be stored in the Drain. It also reports
-// whether the body is stuck: it could not be closed in time, and its connection is still
-// in use.
+// It returns the first Kept bytes, which may be stored in the Drain.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
+	return d.read(ctx, resp, Kept, in, d.buffer[:0])
+}
+
+// read does the work of both. It fills buf before it allocates.
+func (d *Drain) read(ctx context.Context, resp *http.Response, keep int, in time.Duration, buf []byte) (data []byte, truncated, stuck bool) {
+	earlier, waited := peeked(resp)
 	switch {
 	case resp.Body == http.NoBody:
 		return nil, false, false
+	case earlier != nil && waited >= in && ctx.Err() == nil:
+		data, truncated = earlier.unread()
+		return data[:min(len(data), keep)], truncated || len(data) > keep, earlier.closeInTime(resp)
 	case resp.Uncompressed:
-		return readAside(ctx, resp, Kept, in)
+		return readAside(ctx, resp, keep, in-waited)
 	}
 	d.busy = true // busy stays true if Read panics
-	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
+	data, truncated, d.busy = readInTime(ctx, resp, keep, in-waited, &d.closer, d.end, buf)
 	return data, truncated, false
 }
 
-// readInTime does the work of ReadAndClose. end is g.late. busy reports whether a timer
+// readInTime does the work of read. end is g.late. busy reports whether a timer
 // or ctx may still call g.closeAside after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body

@@ -143,7 +143,7 @@ func TestReadingStopsAtTheEndOfTheBodyAtTheTimeLimitOrWithTheContext(t *testing.
 	} {
 		for way, read := range map[string]func(context.Context, *http.Response) (string, bool){
 			"kept": func(ctx context.Context, resp *http.Response) (string, bool) {
-				data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
+				data, truncated, _ := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
 				return string(data), truncated
 			},
 			"discarded": func(ctx context.Context, resp *http.Response) (string, bool) {
@@ -155,7 +155,7 @@ func TestReadingStopsAtTheEndOfTheBodyAtTheTimeLimitOrWithTheContext(t *testing.
 			},
 			"inflated": func(ctx context.Context, resp *http.Response) (string, bool) {
 				resp.Uncompressed = true
-				data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
+				data, truncated, _ := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
 				return string(data), truncated
 			},
 		} {
@@ -186,7 +186,7 @@ func TestOnly64KiBOfAnEndlessBodyIsRead(t *testing.T) {
 	for _, keep := range []int{bounded.Max, bounded.Kept} {
 		b := body("", nil)
 		b.text = endless{}
-		data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), keep, time.Minute)
+		data, truncated, _ := bounded.ReadAndClose(t.Context(), response(b, -1), keep, time.Minute)
 		assert.Len(t, data, keep)
 		assert.True(t, truncated)
 		read, closes := b.counts()
@@ -238,7 +238,7 @@ func TestABodyThatTakesLongToCloseDelaysNoCallOverHTTP2(t *testing.T) {
 }
 
 func TestReadingNoBodyReturnsNothing(t *testing.T) {
-	data, truncated := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
+	data, truncated, _ := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
 	assert.Empty(t, data)
 	assert.False(t, truncated)
 	d := bounded.NewDrain()
@@ -294,7 +294,7 @@ func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 
 func TestReadAndCloseReportsABodyOfExactly64KiBAsComplete(t *testing.T) {
 	b := body(strings.Repeat("x", bounded.Max), io.EOF)
-	data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second)
+	data, truncated, _ := bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second)
 	assert.Len(t, data, bounded.Max)
 	assert.False(t, truncated)
 }
@@ -421,7 +421,7 @@ func TestABodyInMemoryIsReadEvenIfTheContextHasEnded(t *testing.T) {
 		for range 50 {
 			resp := response(body("text", io.EOF), 4)
 			resp.Uncompressed = inflated
-			data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, -time.Second)
+			data, truncated, _ := bounded.ReadAndClose(ctx, resp, bounded.Max, -time.Second)
 			require.Equal(t, "text", string(data))
 			require.False(t, truncated)
 		}

@@ -76,7 +76,7 @@ func TestReadAndCloseIsBoundedInSizeAndTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBody(strings.NewReader(tt.text), tt.stall)
 				start := time.Now()
-				data, truncated := ReadAndClose(t.Context(), response(b, tt.length), tt.keep, time.Second)
+				data, truncated, _ := ReadAndClose(t.Context(), response(b, tt.length), tt.keep, time.Second)
 				assert.Equal(t, tt.took, time.Since(start))
 				assert.Len(t, data, tt.want)
 				assert.Equal(t, tt.truncated, truncated)

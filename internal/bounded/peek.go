@@ -187,12 +187,18 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 // Close closes the body. In Go 1.26, closing a body that net/http inflates blocks while a
 // Read waits for the gzip header, so Close waits at most closeTime for such a body.
 func (p *peekedBody) Close() error {
+	p.end()
+	return nil
+}
+
+// end does the work of Close, and reports whether the body is still being closed.
+func (p *peekedBody) end() (stuck bool) {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	if !p.inflated {
 		p.closer.close()
-		return nil
+		return false
 	}
 	closed := make(chan struct{})
 	go func() {
@@ -202,7 +208,17 @@ func (p *peekedBody) Close() error {
 	select {
 	case <-closed:
 		p.closer.close() // panics if Close has panicked, and otherwise does nothing
+		return false
 	case <-time.After(closeTime):
+		return true
 	}
-	return nil
+}
+
+// closeInTime closes the body, and reports whether resp is stuck (see ReadAndClose).
+func (p *peekedBody) closeInTime(resp *http.Response) (stuck bool) {
+	if mayBlock(resp) {
+		Close(resp)
+		return false
+	}
+	return p.end()
 }

@@ -84,7 +84,9 @@ func TestTimesOfSeveralPeeksAtOneBodyDoNotAddUp(t *testing.T) {
 			return bounded.Peek(ctx, resp, limit)
 		},
 		"ReadAndClose": func(ctx context.Context, resp *http.Response) ([]byte, bool) {
-			return bounded.ReadAndClose(ctx, resp, bounded.Max, limit)
+			data, truncated, stuck := bounded.ReadAndClose(ctx, resp, bounded.Max, limit)
+			assert.False(t, stuck)
+			return data, truncated
 		},
 	} {
 		for _, inflated := range []bool{false, true} {
@@ -108,6 +110,21 @@ func TestTimesOfSeveralPeeksAtOneBodyDoNotAddUp(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestABodyThatIsStuckAfterAPeekIsReportedAsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := make(stuck), time.Now()
+		resp := response(b, -1)
+		resp.Uncompressed = true
+		bounded.Peek(t.Context(), resp, time.Second)
+		data, truncated, stuck := bounded.ReadAndClose(t.Context(), resp, bounded.Max, time.Second)
+		assert.Equal(t, 1100*time.Millisecond, time.Since(start))
+		assert.Empty(t, data)
+		assert.True(t, truncated)
+		assert.True(t, stuck)
+		close(b)
+	})
 }
 
 func TestPeekReturnsAllDataOfABodyThatWasReadAhead(t *testing.T) {
