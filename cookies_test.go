@@ -18,7 +18,7 @@ import (
 // keepCookies is shown in docs/faq.md.
 func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 	return func(_ context.Context, f iamhttp.Failure) {
-		if e, ok := f.Status(); ok {
+		if e, ok := f.Status(); ok && e.Method != http.MethodConnect { // a proxy refuses a CONNECT
 			if u, err := url.Parse(e.URL); err == nil {
 				jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
 			}
@@ -64,5 +64,18 @@ func TestCookiesInFailingResponsesReachTheJarAsDocumented(t *testing.T) {
 				assert.Empty(t, r.Header.Get("Cookie"), "no attempt may send cookies, because the jar was empty when the call began")
 			}
 		})
+	}
+}
+
+func TestKeepCookiesTakesNoCookiesFromAProxy(t *testing.T) {
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	proxy := &url.URL{Scheme: "http", Host: "proxy.corp.example:3128"}
+	refusal := iamhttp.CheckProxyConnect(t.Context(), proxy, nil, response(nil, 407, http.NoBody, 0, "Set-Cookie: session=planted; Domain=corp.example; Path=/"))
+	client := &http.Client{Jar: jar, Transport: &iamhttp.Transport{Base: script(fail(refusal)), OnFailure: keepCookies(jar)}}
+	_, err = client.Get("https://iam.corp.example/v3")
+	require.ErrorIs(t, err, iamhttp.ErrProxyAuthRequired)
+	for _, u := range []*url.URL{proxy, {Scheme: "https", Host: "iam.corp.example", Path: "/v3"}} {
+		assert.Empty(t, jar.Cookies(u), u)
 	}
 }

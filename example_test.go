@@ -208,7 +208,7 @@ func ExampleTransport_cookies() {
 		return
 	}
 	keepCookies := func(_ context.Context, f iamhttp.Failure) {
-		if e, ok := f.Status(); ok {
+		if e, ok := f.Status(); ok && e.Method != http.MethodConnect { // a proxy refuses a CONNECT
 			if u, err := url.Parse(e.URL); err == nil {
 				jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
 			}
