@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -73,6 +74,26 @@ func (d detached) RoundTrip(req *http.Request) (*http.Response, error) {
 	return d.RoundTripper.RoundTrip(req.WithContext(context.Background()))
 }
 
+// elsewhere runs each request in another goroutine, as circuit breakers do. It fails after
+// 100 requests, in case they go round in a circle.
+type elsewhere struct {
+	next  http.RoundTripper
+	calls *atomic.Int32
+}
+
+func (e elsewhere) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	if e.calls.Add(1) > 100 {
+		return nil, errors.New("too many requests")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		resp, err = e.next.RoundTrip(req)
+	}()
+	<-done
+	return resp, err
+}
+
 func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/404" {
@@ -101,6 +122,9 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 		"inside an opaque wrapper, around one that uses the default transport":           opaque{&iamhttp.Transport{Base: lazy{}}},
 		"around a RoundTripper that uses the default transport and replaces the context": &iamhttp.Transport{Base: forgetful{}},
 		"with the original default as its Base":                                          &iamhttp.Transport{Base: original},
+		"inside a wrapper that changes the goroutine":                                    elsewhere{&iamhttp.Transport{}, new(atomic.Int32)},
+		"inside one that changes the goroutine, around one that uses the default":        elsewhere{&iamhttp.Transport{Base: lazy{}}, new(atomic.Int32)},
+		"around one that changes the goroutine and uses the default":                     opaque{&iamhttp.Transport{Base: elsewhere{lazy{}, new(atomic.Int32)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			http.DefaultTransport = rt

@@ -186,11 +186,8 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 // within reports whether req is one of t's own attempts, which the default transport has
 // passed back to t. If so, t only has to send req.
 func (t *Transport) within(req *http.Request) bool {
-	if chain.IsPlain(http.DefaultTransport) {
-		return false // the usual case
-	}
-	_, same := chain.Marked(req, t)
-	return same
+	return !chain.IsPlain(http.DefaultTransport) && // usually, it is plain
+		chain.Returned(req, t) && (t.Base == nil || leadsTo(http.DefaultTransport, t))
 }
 
 // passDown sends an attempt to Base or, without a Base, to the default transport.
@@ -216,7 +213,7 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 	}
 	// The default transport may have passed the request back with another URL, or with
 	// another context or to another Transport.
-	if marked, _ := chain.Marked(req, t); marked || chain.Depth(0) > 1 {
+	if chain.Marks(req, t) > 0 || chain.Depth(0) > 1 {
 		return chain.Original.RoundTrip(req)
 	}
 	return base.RoundTrip(chain.Mark(req, t))
@@ -228,16 +225,16 @@ const maxDepth = 10
 
 // viaBase sends an attempt for a Transport whose Base might pass the attempt back: a Base
 // that uses http.DefaultTransport, as an oauth2.Transport without a Base does, if t is a part
-// of the default transport. If the context with the mark has been replaced, or the default
-// transport does not reveal t, only the depth of the stack shows this.
+// of the default transport. If the default transport does not reveal t, only the number of
+// the marks shows this and, if the context with the marks has been replaced, only the depth
+// of the stack.
 func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
-	leads := leadsTo(http.DefaultTransport, t)
 	_, revealed := chain.Find[*http.Transport](http.DefaultTransport)
 	switch {
-	case (leads || !revealed) && chain.Depth(0) > maxDepth:
+	case revealed && !leadsTo(http.DefaultTransport, t):
+		return t.Base.RoundTrip(req)
+	case chain.Marks(req, t) >= maxDepth || chain.Depth(0) > maxDepth:
 		return chain.Original.RoundTrip(req)
-	case leads:
-		return t.Base.RoundTrip(chain.Mark(req, t))
 	}
-	return t.Base.RoundTrip(req)
+	return t.Base.RoundTrip(chain.Mark(req, t))
 }

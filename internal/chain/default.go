@@ -19,19 +19,28 @@ func IsPlain(rt http.RoundTripper) bool {
 }
 
 // A markKey marks the context of an attempt that a RoundTripper passes to a default
-// transport that is not plain, or to a RoundTripper that might. The value is the request's
-// URL.
+// transport that is not plain, or to a RoundTripper that might.
 type markKey struct{ by http.RoundTripper }
+
+type mark struct {
+	url   *url.URL // the request's URL
+	times int      // how many marks of the same RoundTripper there are, including this one
+}
 
 // Mark returns a copy of req with the mark of by.
 func Mark(req *http.Request, by http.RoundTripper) *http.Request {
-	return req.WithContext(context.WithValue(req.Context(), markKey{by}, req.URL))
+	return req.WithContext(context.WithValue(req.Context(), markKey{by}, mark{req.URL, Marks(req, by) + 1}))
 }
 
-// Marked reports whether the context of req has the mark of by. It also reports whether the
-// URL is still the same: then req is one of the attempts that by has passed on, which the
-// default transport has passed back.
-func Marked(req *http.Request, by http.RoundTripper) (marked, same bool) {
-	u, marked := req.Context().Value(markKey{by}).(*url.URL)
-	return marked, marked && target.Redact(u) == target.Redact(req.URL)
+// Marks returns how many times by has marked the context of req.
+func Marks(req *http.Request, by http.RoundTripper) int {
+	m, _ := req.Context().Value(markKey{by}).(mark)
+	return m.times
+}
+
+// Returned reports whether req has the mark of by and still the same URL: then it is one of
+// the attempts that by has passed on, which has come back.
+func Returned(req *http.Request, by http.RoundTripper) bool {
+	m, marked := req.Context().Value(markKey{by}).(mark)
+	return marked && target.Redact(m.url) == target.Redact(req.URL)
 }
