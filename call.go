@@ -168,7 +168,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		// decided, it might send this request early, as a probe for other waiting
 		// requests, and the call would run out of attempts.
 		_, limited := c.req.Context().Deadline()
-		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
+		f.gated = c.t.Gate != nil && c.t.throttled(f.code, f.asked, f.header) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
 		// that Transport's call began before this attempt, because then the response may
@@ -239,7 +239,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		f.cause = errStuck
 		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 	}
-	if f.code == ErrTooManyRequests && !f.hasAsked && c.t.Gate == nil {
+	if !f.hasAsked && c.t.Gate == nil && c.t.throttled(f.code, 0, f.header) {
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err

@@ -91,19 +91,20 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
 	var asked time.Duration
 	var stated gate.Limit
+	var header http.Header
 	switch {
 	case err == nil:
-		code = Code(resp.StatusCode)
-		asked, _ = answer.RetryAfter(resp.Header, time.Now())
+		code, header = Code(resp.StatusCode), resp.Header
+		asked, _ = answer.RetryAfter(header, time.Now())
 	case find[*NotSentError](err) != nil:
 		return gate.Outcome{Result: gate.NotSent}
 	default:
 		if e := answerIn(c.current, err); e != nil {
-			code, asked, stated = e.Code, e.RetryAfter, e.Limit
+			code, asked, stated, header = e.Code, e.RetryAfter, e.Limit, e.Header()
 		}
 	}
 	switch {
-	case c.throttled(code, asked) && !c.accepts(int(code)):
+	case c.t.throttled(code, asked, header) && !c.accepts(int(code)):
 		if err == nil {
 			stated = c.stated(resp, asked)
 		}
@@ -135,9 +136,10 @@ func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 }
 
 // throttled reports whether a response means that the account is over its limit. Such a
-// response is a 429, or it asks for a wait and has a code that AlsoRetry lists.
-func (c *call) throttled(code Code, asked time.Duration) bool {
-	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
+// response is a 429, or it asks for a wait and has a code that AlsoRetry lists. asked is its
+// Retry-After.
+func (t *Transport) throttled(code Code, asked time.Duration, h http.Header) bool {
+	return code == ErrTooManyRequests || slices.Contains(t.AlsoRetry, code) && (asked > 0 || limit.Asks(h, time.Now()))
 }
 
 // answerIn returns the *StatusError for req that Base's error holds: a proxy's refusal,

@@ -112,25 +112,32 @@ func TestEachAttemptIsReportedToTheGateOnce(t *testing.T) {
 	}
 }
 
-func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
+func TestCodeInAlsoRetryThatAsksForAWaitIsReportedAsThrottled(t *testing.T) {
 	throttled := gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second}
+	stated := gate.Outcome{Result: gate.Throttled, Limit: gate.Limit{Reset: 7 * time.Second}}
 	for name, tt := range map[string]struct {
 		code   int
 		method string
 		header []string
 		want   gate.Outcome
 	}{
-		"a 503":                     {503, "GET", []string{"Retry-After: 7"}, throttled},
-		"a 403":                     {403, "GET", []string{"Retry-After: 7"}, throttled},
-		"a 503 on a POST":           {503, "POST", []string{"Retry-After: 7"}, throttled},
-		"a 503 without Retry-After": {503, "GET", nil, gate.Outcome{}},
-		"a 403 without Retry-After": {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
-		"a 502 that is not listed":  {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+		"a 503":                                       {503, "GET", []string{"Retry-After: 7"}, throttled},
+		"a 403":                                       {403, "GET", []string{"Retry-After: 7"}, throttled},
+		"a 503 on a POST":                             {503, "POST", []string{"Retry-After: 7"}, throttled},
+		"a 503 without Retry-After":                   {503, "GET", nil, gate.Outcome{}},
+		"a 403 without Retry-After":                   {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
+		"a 502 that is not listed":                    {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+		"a 498 with X-Retry-After":                    {498, "GET", []string{"X-Retry-After: 7"}, stated},
+		"a 503 with X-RateLimit-Retry-After":          {503, "GET", []string{"X-RateLimit-Retry-After: 7"}, stated},
+		"a 498 with both":                             {498, "GET", []string{"X-Retry-After: 8", "Retry-After: 7"}, gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second, Limit: gate.Limit{Reset: 8 * time.Second}}},
+		"a 503 with X-Retry-After: 0":                 {503, "GET", []string{"X-Retry-After: 0"}, gate.Outcome{}},
+		"a 503 with a limit's headers":                {503, "GET", []string{"X-RateLimit-Limit: 60", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"}, gate.Outcome{}},
+		"a 502 with X-Retry-After that is not listed": {502, "GET", []string{"X-Retry-After: 7"}, gate.Outcome{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := new(scriptedGate)
-				tr := &iamhttp.Transport{Base: script(answer(tt.code, "", tt.header...), answer(200, "")), Gate: g, AlsoRetry: []iamhttp.Code{503, 403}, Backoff: zero}
+				tr := &iamhttp.Transport{Base: script(answer(tt.code, "", tt.header...), answer(200, "")), Gate: g, AlsoRetry: []iamhttp.Code{503, 403, 498}, Backoff: zero}
 				start := time.Now()
 				_, _ = tr.RoundTrip(newRequest(t, tt.method, ""))
 				assert.Equal(t, tt.want, g.told[0].outcome)

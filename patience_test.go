@@ -113,6 +113,41 @@ func TestWithoutRetryAfterAStatedLimitCanLengthenTheWait(t *testing.T) {
 	}
 }
 
+func TestCodeInAlsoRetryIsNotRetriedBeforeXRetryAfterHasElapsed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code   int
+		header string
+		least  time.Duration
+		most   time.Duration
+	}{
+		"a 498":                          {498, "X-Retry-After: 58", 58 * time.Second, 59 * time.Second},
+		"a 503":                          {503, "X-RateLimit-Retry-After: 58", 58 * time.Second, 59 * time.Second},
+		"a 503 with another stated time": {503, "X-RateLimit-Reset: 58", time.Second, time.Second},
+	} {
+		for client, send := range map[string]func(*testing.T, *iamhttp.Transport) error{
+			"Transport": func(t *testing.T, tr *iamhttp.Transport) error {
+				_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				return err
+			},
+			"go-retryablehttp": func(_ *testing.T, tr *iamhttp.Transport) error {
+				_, err := retryable(tr, tr.Base).Get("https://iam.example/")
+				return err
+			},
+		} {
+			t.Run(name+", "+client, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					start := time.Now()
+					base := script(answer(tt.code, "", tt.header), answer(404, ""))
+					err := send(t, &iamhttp.Transport{Base: base, Backoff: constant(time.Second), AlsoRetry: []iamhttp.Code{498, 503}})
+					assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+					assert.GreaterOrEqual(t, time.Since(start), tt.least)
+					assert.LessOrEqual(t, time.Since(start), tt.most)
+				})
+			})
+		}
+	}
+}
+
 func TestAResetAfterTheDeadlineDoesNotHideAnEarlierOne(t *testing.T) {
 	for name, newGate := range map[string]func() gate.Gate{
 		"without a gate": func() gate.Gate { return nil },

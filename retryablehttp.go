@@ -156,7 +156,7 @@ func (t *Transport) judge(f *failedAttempt, c *retryablehttp.Client) *verdict {
 		e.Stop, e.Cause = StopWaitTooLong, errStuck
 	}
 	v := &verdict{err: e, recorder: optionsOf(f.req.Context()).recorder}
-	if stop == StopUnset && f.code == ErrTooManyRequests && !f.hasAsked {
+	if stop == StopUnset && !f.hasAsked && t.throttled(f.code, 0, f.header) {
 		wait = f.statedWait(wait, v.err.Body())
 	}
 	v.retryAt = f.at.Add(wait)

@@ -46,9 +46,10 @@ type Transport struct {
 	// Backoff returns a new schedule (of package github.com/cenkalti/backoff/v4) and must be
 	// safe for concurrent use. It is called at most once per RoundTrip, and NextBackOff at
 	// most once per attempt. A negative interval ends the call. The interval is the wait
-	// itself (a 429 that states a limit may lengthen it) or, if the service asks for a wait,
-	// the upper bound of the random jitter that is added to that wait. If Backoff is nil or
-	// returns nil: 1 s, doubled each time, ±50%, at most 30 s.
+	// itself (a 429 that states a limit may lengthen it, as may X-Retry-After with a code in
+	// AlsoRetry) or, if the service asks for a wait, the upper bound of the random jitter that
+	// is added to that wait. If Backoff is nil or returns nil: 1 s, doubled each time, ±50%,
+	// at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the

@@ -93,17 +93,11 @@ func Stated(h http.Header, data []byte, status int, at time.Time, below time.Dur
 // X-Retry-After and X-RateLimit-Retry-After, which say when to retry, take precedence over
 // what is known of a window, and a stated end over a guess (see Longer).
 func Of(h http.Header, at time.Time, below time.Duration) Limit {
-	var l Limit
-	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
-		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
-			l = l.Longer(Limit{Reset: d}, below)
-		}
-	}
-	asked, _ := l.Wait()
+	l := asked(h, at, below)
 	// If the chosen statement has no number of requests, the first of these that has one
 	// provides it.
 	stated := [...]Limit{structured(h, below), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
-	if asked <= 0 || asked >= below {
+	if l.Reset == 0 || l.Reset >= below {
 		for _, other := range stated {
 			l = l.Longer(other, below)
 		}
@@ -117,6 +111,21 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 		}
 	}
 	return l.clean()
+}
+
+// Asks reports whether a response's X-Retry-After or X-RateLimit-Retry-After asks for a wait.
+// Unlike the other fields, which a response may contain whatever its status is, these two
+// say why it failed.
+func Asks(h http.Header, at time.Time) bool { return asked(h, at, Any).Reset > 0 }
+
+// asked returns the wait for which these two fields ask, as Of does.
+func asked(h http.Header, at time.Time, below time.Duration) (l Limit) {
+	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
+		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
+			l = l.Longer(Limit{Reset: d}, below)
+		}
+	}
+	return l
 }
 
 // clean removes a Policy that must not be printed. It returns the zero Limit if neither
