@@ -119,6 +119,7 @@ func localVerdict(text string) bool {
 	if strings.HasPrefix(text, "x509: ") {
 		return true
 	}
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "remote error: "), "local error: ") // of an alert whose type was lost
 	if !strings.HasPrefix(text, "tls: ") {
 		return false
 	}
@@ -192,8 +193,10 @@ var hopelessTexts = []string{
 	"refusing to use HTTP_PROXY value in CGI environment",
 	"returned (nil, nil)",
 	"unknown port",
+	"no such host", // usually a *net.DNSError, which Hopeless knows by its type
 	"http: Transport does not support ",
-	"Transport.Protocols", // before Go 1.27, there is no such error
+	"skip alternate protocol", // http.ErrSkipAltProtocol
+	"Transport.Protocols",     // before Go 1.27, there is no such error
 	"http2: unsupported scheme",
 	"http2: unencrypted HTTP/2 not enabled",
 	"http2: unexpected ALPN protocol",
