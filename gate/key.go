@@ -8,11 +8,15 @@ import (
 )
 
 // KeyByHost returns the host of the request's URL in lower case, without a trailing dot,
-// and with the port unless that is empty or the scheme's default. Use it as the GateKey of
-// a Transport if reads and writes share one limit.
+// and with the port, without leading zeros, unless that is empty or the scheme's default.
+// An international host in Unicode and in ASCII (xn--) has two keys. Use it as the GateKey
+// of a Transport if reads and writes share one limit.
 func KeyByHost(r *http.Request) string {
 	host := strings.ToLower(r.URL.Host) // does not allocate if the host is already in lower case
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		if port := strings.TrimLeft(host[i+1:], "0"); port != "" && port != host[i+1:] {
+			host = host[:i+1] + port
+		}
 		switch port := host[i+1:]; {
 		case port == "", port == "443" && strings.EqualFold(r.URL.Scheme, "https"), port == "80" && strings.EqualFold(r.URL.Scheme, "http"):
 			host = host[:i]

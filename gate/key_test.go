@@ -25,6 +25,24 @@ func TestReadsAndWritesOfAHostHaveDifferentKeys(t *testing.T) {
 	}
 }
 
+func TestSpellingsOfAHostAndPortHaveTheSameKey(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://iam.example:443":   "iam.example",
+		"https://iam.example:0443":  "iam.example",
+		"http://iam.example:00080":  "iam.example",
+		"https://iam.example.:8443": "iam.example:8443",
+		"https://iam.example:08443": "iam.example:8443",
+		"https://iam.example:80":    "iam.example:80",
+		"https://iam.example:":      "iam.example",
+		"https://iam.example:0":     "iam.example:0",
+		"https://[2001:DB8::1]":     "[2001:db8::1]",
+		"https://[2001:db8::0]":     "[2001:db8::0]",
+		"https://[2001:db8::1]:443": "[2001:db8::1]",
+	} {
+		assert.Equal(t, want, gate.KeyByHost(httptest.NewRequest(http.MethodGet, url, nil)), url)
+	}
+}
+
 func TestKeyOfALowerCaseHostIsNotAllocatedForEachRequest(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		r := httptest.NewRequest(method, "https://iam.example/v3/users", nil)
