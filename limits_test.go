@@ -210,21 +210,23 @@ func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
 	limited, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	for name, tt := range map[string]struct {
-		body string
-		ctx  context.Context
+		header http.Header
+		body   string
+		ctx    context.Context
 	}{
-		"without a body":                          {"", context.Background()},
-		"with a body of 200 bytes":                {strings.Repeat("x", 200), context.Background()},
-		"with a body of 200 bytes and a deadline": {strings.Repeat("x", 200), limited},
+		"without a body":                          {nil, "", context.Background()},
+		"with a body of 200 bytes":                {nil, strings.Repeat("x", 200), context.Background()},
+		"with a body of 200 bytes and a deadline": {nil, strings.Repeat("x", 200), limited},
+		"with a RateLimit header":                 {http.Header{"Ratelimit": {`"default";r=0;t=1`}}, "", context.Background()},
 		"with a body that states a limit": {
-			`{"error_msg":"The throttling threshold has been reached: Policy user over ratelimit,limit:200,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}`,
+			nil, `{"error_msg":"The throttling threshold has been reached: Policy user over ratelimit,limit:200,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}`,
 			context.Background(),
 		},
 	} {
 		req, body := newRequest(t, "GET", "").WithContext(tt.ctx), tt.body
 		t.Run(name, func(t *testing.T) {
 			cost := func(codes ...int) float64 {
-				base := fixedAnswers(nil, body, codes...)
+				base := fixedAnswers(tt.header, body, codes...)
 				attempts := func() {
 					for range codes {
 						_, _ = base.RoundTrip(req)

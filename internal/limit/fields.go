@@ -37,22 +37,16 @@ func structured(h http.Header, below time.Duration) (l Limit) {
 		policies = nil
 	}
 	if chosen != nil {
-		if t, ok := chosen.params["t"]; ok && t > 0 {
-			l.Reset = window(t, time.Second)
-		}
-		l.Policy = chosen.name
-		if r, ok := chosen.params["r"]; ok && r >= 0 {
-			l.Remaining = int(min(r, mostRequests))
-		}
+		l.Reset, l.Policy = window(chosen.t, time.Second), chosen.name
+		l.Remaining = int(min(max(chosen.r, 0), mostRequests))
 	}
 	for _, p := range policies {
 		if chosen != nil && p.name != chosen.name || chosen == nil && len(policies) > 1 {
 			continue // a policy of another limit, or one of several that may have refused the request
 		}
-		q, w := p.params["q"], p.params["w"]
-		if q > 0 && q <= mostRequests && w > 0 && !p.otherUnit {
-			if per := window(w, time.Second); per > l.Per {
-				l.Requests, l.Per, l.Policy = int(q), per, p.name
+		if p.q > 0 && p.q <= mostRequests && !p.otherUnit {
+			if per := window(p.w, time.Second); per > l.Per {
+				l.Requests, l.Per, l.Policy = int(p.q), per, p.name
 			}
 		}
 	}
@@ -90,23 +84,22 @@ func policyOf(n int, h http.Header) time.Duration {
 
 // An item is one member of a list: a string or a token, with parameters.
 type item struct {
-	name      string
-	params    map[string]int64 // the non-negative whole numbers; -1 stands for any other value
-	otherUnit bool             // the quota counts something other than requests
+	name       string
+	q, w, r, t int64 // these parameters, if they are non-negative whole numbers; otherwise -1
+	otherUnit  bool  // the quota counts something other than requests
 }
 
 // before reports whether i is more likely than o to be the limit that refused the
 // request. Waits of below or more, and absurd ones, do not count.
 func (i *item) before(o *item, below time.Duration) bool {
-	used := func(x *item) bool { r, ok := x.params["r"]; return ok && r == 0 }
 	wait := func(x *item) time.Duration {
-		if t := window(x.params["t"], time.Second); t < below {
+		if t := window(x.t, time.Second); t < below {
 			return t
 		}
 		return 0
 	}
-	if used(i) != used(o) {
-		return used(i)
+	if used := i.r == 0; used != (o.r == 0) {
+		return used
 	}
 	return wait(i) > wait(o)
 }
@@ -158,7 +151,7 @@ func items(lines []string) (list []item, ok bool) {
 		return nil, false
 	}
 	for s = strings.TrimLeft(s, " \t"); s != ""; {
-		var i item
+		i := item{q: -1, w: -1, r: -1, t: -1}
 		if i.name, s, ok = name(s); !ok {
 			return nil, false
 		}
@@ -196,35 +189,39 @@ func name(s string) (name, rest string, ok bool) {
 		letter := s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z' || s[0] == '*'
 		return s[:end], s[end:], letter
 	}
-	var b strings.Builder
+	escaped := false
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"':
-			return b.String(), s[i+1:], true
+			name = s[1:i]
+			if escaped {
+				name = unescape.Replace(name)
+			}
+			return name, s[i+1:], true
 		case c == '\\':
+			escaped = true
 			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
 				return "", "", false
 			}
-			b.WriteByte(s[i])
 		case c < ' ' || c > '~':
 			return "", "", false
-		default:
-			b.WriteByte(c)
 		}
 	}
 	return "", "", false
 }
 
+var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
+
 func tokenByte(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }
 
-// parameters parses parameters such as ";key=value" and ";key", with at most mostItems
-// different keys. If a key occurs more than once, its last value counts.
+// parameters parses at most mostItems parameters such as ";key=value" and ";key". If a key
+// occurs more than once, its last value counts.
 func (i *item) parameters(s string) (rest string, ok bool) {
-	for strings.HasPrefix(s, ";") {
+	for n := 0; strings.HasPrefix(s, ";"); n++ {
 		var name string
-		if name, s = key(strings.TrimLeft(s[1:], " ")); name == "" {
+		if name, s = key(strings.TrimLeft(s[1:], " ")); name == "" || n == mostItems {
 			return "", false
 		}
 		value, text := int64(-1), ""
@@ -233,15 +230,17 @@ func (i *item) parameters(s string) (rest string, ok bool) {
 				return "", false
 			}
 		}
-		if i.params == nil {
-			i.params = make(map[string]int64)
-		}
-		i.params[name] = value
-		if name == "qu" {
+		switch name {
+		case "q":
+			i.q = value
+		case "w":
+			i.w = value
+		case "r":
+			i.r = value
+		case "t":
+			i.t = value
+		case "qu":
 			i.otherUnit = text != "requests" && text != "request" // earlier drafts have the singular
-		}
-		if len(i.params) > mostItems {
-			return "", false
 		}
 	}
 	return s, true
