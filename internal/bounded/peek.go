@@ -48,7 +48,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		if p.panicked != nil {
 			panic(p.panicked) // panic here, where the caller can recover
 		}
-		return slices.Clone(p.data), p.err != io.EOF
+		return slices.Clip(p.data), p.err != io.EOF
 	case <-timer.C:
 		data = p.stop(ended)
 		if ended != nil {
@@ -69,7 +69,7 @@ type peekedBody struct {
 	waited   time.Duration // how long Peeks have waited for the body
 
 	mu      sync.Mutex
-	data    []byte // what was read ahead
+	data    []byte // what was read ahead; Peek's callers hold the same bytes, so they never change
 	at      int    // how many bytes of data the caller has read
 	err     error  // the error that follows data; nil: the body continues with rest
 	stopped bool   // reading ahead must stop
@@ -92,7 +92,7 @@ func peeked(resp *http.Response) (p *peekedBody, waited time.Duration) {
 func (p *peekedBody) unread() (data []byte, truncated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.data[p.at:]), p.err != io.EOF
+	return slices.Clip(p.data[p.at:]), p.err != io.EOF
 }
 
 var (
@@ -116,18 +116,19 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 			p.panicked, p.err = v, errPanicked
 		}
 	}()
-	room := make([]byte, 512)
-	if 512 < size && size < Max {
-		room = make([]byte, size+1) // one more byte lets the last Read find the end
+	first := 512
+	if 0 <= size && size < Max {
+		first = int(size) + 1 // one more byte lets the last Read find the end
 	}
+	p.grow(first)
 	for idle := 0; ; idle++ {
-		n, err := p.rest.Read(room[:min(len(room), Max-len(p.data))])
+		n, err := p.rest.Read(p.data[len(p.data):cap(p.data)])
 		if n > 0 {
 			idle = 0
 		}
 		p.mu.Lock()
 		if p.err == nil { // if not nil, stop has set the error that ends the data
-			p.data = append(p.data, room[:n]...)
+			p.data = p.data[:len(p.data)+n]
 			p.err = err
 		}
 		if idle == 100 && p.err == nil {
@@ -138,10 +139,17 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 		if enough {
 			return
 		}
-		if n == len(room) && n < 32<<10 {
-			room = make([]byte, 2*n)
+		if len(p.data) == cap(p.data) {
+			p.grow(min(2*len(p.data), Max))
 		}
 	}
+}
+
+// grow moves data to an array of n bytes.
+func (p *peekedBody) grow(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.data = append(make([]byte, 0, n), p.data...)
 }
 
 // stop makes readAhead end after its current Read, and returns the data read so far. If
@@ -154,7 +162,7 @@ func (p *peekedBody) stop(err error) []byte {
 	if p.err == nil {
 		p.err = err
 	}
-	return slices.Clone(p.data)
+	return slices.Clip(p.data)
 }
 
 func (p *peekedBody) Read(b []byte) (int, error) {
