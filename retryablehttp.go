@@ -105,6 +105,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		return resend.Next(req, func() error { return prepare(req) })
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
+		optionsOf(req.Context()).recorder.record(Failure{}) // in case the attempt panics
 		resend.Start(req, retry, func() { hook(l, req, retry) })
 	}
 }

@@ -172,6 +172,26 @@ func TestRetryableClientRecordsItsFailures(t *testing.T) {
 
 // A program may have got the error from the Recorder in a hook, which runs before the client
 // gives up.
+func TestPanicBelowARetryableClientClearsTheRecorder(t *testing.T) {
+	panics := func(*http.Request) (*http.Response, error) { panic("x") }
+	for name, steps := range map[string][]step{
+		"in the first attempt": {answer(404, ""), panics},
+		"in a retry":           {answer(404, ""), answer(429, ""), panics},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := retryable(&iamhttp.Transport{Backoff: zero}, script(steps...))
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			req, err := retryablehttp.FromRequest(newRequest(t, "GET", "").WithContext(ctx))
+			require.NoError(t, err)
+			_, err = c.Do(req)
+			require.ErrorIs(t, err, iamhttp.ErrNotFound)
+			assert.PanicsWithValue(t, "x", func() { _, _ = c.Do(req) })
+			sdk := errors.New("sdk: panicked")
+			assert.Same(t, sdk, rec.Wrap(sdk), "Wrap must not add an earlier response's error")
+		})
+	}
+}
+
 func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testing.T) {
 	for name, tt := range map[string]struct {
 		steps  []step
