@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cenkalti/backoff/v4"
 
@@ -30,6 +31,10 @@ type response struct {
 const mostInput = 1 << 20
 
 var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
+
+// style matches the escape sequences with which curl prints header names in bold on a
+// terminal, and other programs print them in color.
+var style = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 // readResponse parses the last response in the first mostInput bytes of r. curl can print
 // several responses: after a 100 Continue, a CONNECT to a proxy, a redirect or a retry.
@@ -53,9 +58,35 @@ func readResponse(r io.Reader) (*response, error) {
 		next := nextResponse(resp, rest)
 		if next == nil {
 			resp.body = rest
+			if strings.EqualFold(resp.header.Get("Transfer-Encoding"), "chunked") {
+				resp.body = dechunked(rest)
+			}
 			return resp, nil
 		}
 		input = next
+	}
+}
+
+// dechunked joins the chunks of a body that curl --raw has printed. It returns any other
+// body unchanged: usually, curl prints a body as a whole although its header says chunked.
+func dechunked(body []byte) []byte {
+	var whole []byte
+	for rest := body; ; {
+		line, after, _ := bytes.Cut(rest, []byte("\n"))
+		size, _, _ := bytes.Cut(line, []byte(";"))
+		n, err := strconv.ParseUint(string(bytes.TrimSpace(size)), 16, 31)
+		switch {
+		case err != nil || int(n) > len(after):
+			return body
+		case n == 0:
+			return whole
+		}
+		whole = append(whole, after[:n]...)
+		end, next, found := bytes.Cut(after[n:], []byte("\n"))
+		if !found || len(bytes.TrimSpace(end)) > 0 {
+			return body
+		}
+		rest = next
 	}
 }
 
@@ -111,6 +142,9 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 	for len(rest) > 0 {
 		field, after, _ := bytes.Cut(rest, []byte("\n"))
 		rest, field = after, bytes.TrimSuffix(field, []byte("\r"))
+		if bytes.IndexByte(field, 0x1b) >= 0 {
+			field = style.ReplaceAll(field, nil)
+		}
 		if len(field) == 0 {
 			break
 		}
@@ -123,7 +157,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		}
 		unfold()
 		name, value, found := bytes.Cut(field, []byte(":"))
-		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
+		if !found || len(name) == 0 || bytes.ContainsAny(name, " \"<>{}()") || bytes.ContainsFunc(name, unicode.IsControl) {
 			return nil, nil, fmt.Errorf("standard input contains %s\ninstead of a header field (Name: value) or an empty line", quote(field))
 		}
 		last = http.CanonicalHeaderKey(string(name))

@@ -79,6 +79,43 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 	}
 }
 
+func TestChunkedBodyIsExplained(t *testing.T) {
+	const (
+		header = "HTTP/1.1 429 Too Many Requests\r\nTransfer-Encoding: chunked\r\n\r\n"
+		body   = `{"error_msg":"policy user over ratelimit,limit:200,time:5 minute"}`
+	)
+	first, second := body[:20], body[20:]
+	chunks := fmt.Sprintf("%x\r\n%s\r\n%X;a=b\r\n%s\r\n0\r\n\r\n", len(first), first, len(second), second)
+	for name, input := range map[string]string{
+		"in chunks":                   header + chunks,
+		"in chunks, with LF":          strings.ReplaceAll(header+chunks, "\r", ""),
+		"in chunks, after a redirect": "HTTP/1.1 302 Found\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + header + chunks,
+		"whole, as curl decodes it":   header + body,
+		"in chunks, in capitals":      strings.Replace(header, "chunked", "Chunked", 1) + chunks,
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Contains(t, read(t, input), ` message "policy user over ratelimit,limit:200,time:5 minute" limit 200 per 5m0s (user) `)
+		})
+	}
+	for name, body := range map[string]string{
+		"a number":                  "12\r\nis the answer",
+		"an unfinished chunk":       "ff\r\nx",
+		"a chunk of enormous size":  "ffffffffffffffff\r\nx",
+		"a chunk without an end":    "1\r\nxy\r\n0\r\n\r\n",
+		"a chunk of no size":        "\r\nx",
+		"chunks that do not finish": "1\r\nx\r\n",
+	} {
+		resp, err := readResponse(strings.NewReader(header + body))
+		require.NoError(t, err, name)
+		assert.Equal(t, body, string(resp.body), "this body begins with %s, and must not be changed", name)
+	}
+}
+
+func TestTerminalEscapesInTheHeaderAreIgnored(t *testing.T) {
+	got := read(t, "HTTP/1.1 429 Too Many Requests\r\n\x1b[1mRetry-After\x1b[0m: 58\r\n\x1b[36mX-Request-Id\x1b[39;49m: \x1b[33mreq-1\x1b[m\r\n\r\n")
+	assert.Contains(t, got, " request req-1 Retry-After 58s ")
+}
+
 func TestLastResponseInTheInputIsExplained(t *testing.T) {
 	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
 	for name, input := range map[string]string{
@@ -121,14 +158,16 @@ func TestInvalidResponseOnStandardInputIsRefused(t *testing.T) {
 		noField      = "\ninstead of a header field (Name: value) or an empty line\n"
 	)
 	for input, want := range map[string]string{
-		"":                         "standard input is empty\n",
-		" \r\n\n":                  "standard input is empty\n",
-		`{"error":{}}`:             `standard input begins with "{\"error\":{}}"` + noStatusLine,
-		"HTTP/1.1 42 Short\r\n":    `standard input begins with "HTTP/1.1 42 Short"` + noStatusLine,
-		"\x1b[1mHTTP/1.1\a\r\nx":   `standard input begins with "\x1b[1mHTTP/1.1\a"` + noStatusLine,
-		"HTTP/1.1 429 X\n{}\n":     `standard input contains "{}"` + noField,
-		"HTTP/1.1 429 X\n : x\n":   `standard input contains ": x"` + noField,
-		"HTTP/1.1 429 X\na b: x\n": `standard input contains "a b: x"` + noField,
+		"":                          "standard input is empty\n",
+		" \r\n\n":                   "standard input is empty\n",
+		`{"error":{}}`:              `standard input begins with "{\"error\":{}}"` + noStatusLine,
+		"HTTP/1.1 42 Short\r\n":     `standard input begins with "HTTP/1.1 42 Short"` + noStatusLine,
+		"\x1b[1mHTTP/1.1\a\r\nx":    `standard input begins with "\x1b[1mHTTP/1.1\a"` + noStatusLine,
+		"HTTP/1.1 429 X\n{}\n":      `standard input contains "{}"` + noField,
+		"HTTP/1.1 429 X\n : x\n":    `standard input contains ": x"` + noField,
+		"HTTP/1.1 429 X\na b: x\n":  `standard input contains "a b: x"` + noField,
+		"HTTP/1.1 429 X\na\x1b]: x": `standard input contains "a\x1b]: x"` + noField,
+		"HTTP/1.1 429 X\na\x7f: x":  `standard input contains "a\x7f: x"` + noField,
 	} {
 		var out, errs bytes.Buffer
 		assert.Equal(t, 1, run([]string{"-"}, strings.NewReader(input), &out, &errs), input)
