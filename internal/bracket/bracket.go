@@ -214,6 +214,15 @@ func New(now time.Duration, marks []Mark, flying int, trip, retryAfter time.Dura
 // Pause prevents requests from being sent before the given time.
 func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) }
 
+// Hasten lets a pause that is longer than the Retry-After end at the given time, or
+// after a quarter of it if that is later.
+func (c *Controller) Hasten(at time.Duration) {
+	if c.asked > 0 {
+		least := max(duration(c.asked), (c.pause-c.closed)/4)
+		c.pause = min(c.pause, max(at, later(c.closed, least)))
+	}
+}
+
 // Paused returns the time before which no request is sent.
 func (c *Controller) Paused() time.Duration { return c.pause }
 
@@ -245,8 +254,8 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 		n -= c.credit
 	case c.learned:
 		n -= c.burst
-	default: // as many requests as before may be accepted at once
-		n -= float64(c.total - c.marks[0].Accepted)
+	default: // as many requests as before may be accepted at once, including those that have no response yet
+		n -= float64(c.total-c.marks[0].Accepted) + float64(c.flight.flying)
 	}
 	if n < 0 {
 		return c.pause
@@ -264,6 +273,7 @@ func (c *Controller) most() float64 {
 	switch {
 	case !c.learned:
 		k, took := c.fastest(seconds(c.pause - c.closed))
+		k += float64(c.flight.flying) // refusals may have overtaken responses
 		return c.FirstFactor * k / max(took+seconds(c.pause-c.closed), shortest)
 	case c.guessed:
 		return math.Inf(1)

@@ -648,3 +648,25 @@ func TestSuspendedProcessDoesNotMakeUpForLostTurnsInABurst(t *testing.T) {
 		assert.LessOrEqual(t, n, most+1, "too many requests at once after 9 s, at %v per second", pace)
 	}
 }
+
+func TestHastenedPauseIsNeitherShorterThanRetryAfterNorThanAQuarter(t *testing.T) {
+	for name, tt := range map[string]struct{ asked, at, want time.Duration }{
+		"as soon as wanted":          {sec, 9 * sec, 9 * sec},
+		"not before Retry-After":     {5 * sec, 2 * sec, 5 * sec},
+		"not before a quarter":       {sec, 2 * sec, 4 * sec},
+		"not longer than before":     {sec, 99 * sec, 16 * sec},
+		"only if there was a header": {0, 9 * sec, 16 * sec},
+	} {
+		c := paced()
+		c.closed, c.pause, c.asked = 100*sec, 116*sec, tt.asked.Seconds()
+		c.Hasten(100*sec + tt.at)
+		assert.Equal(t, 100*sec+tt.want, c.Paused(), name)
+	}
+}
+
+// Refusals are often quicker than responses.
+func TestRequestsWithoutAResponseCountInTheFirstEstimate(t *testing.T) {
+	c := New(sec, []Mark{{}}, 61, 0, time.Minute)
+	assert.Equal(t, c.Paused(), c.Earliest(sec, 59), "the requests in flight were not refused, so they were a burst that the limit allows")
+	assert.Less(t, c.Earliest(sec, 100), 2*time.Minute)
+}

@@ -19,6 +19,8 @@ type flight struct {
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace that the cap has replaced; 0: none yet
 	strikes int           // number of recent refusals of requests that were sent within the cap
+	raised  int           // number that was accepted in flight when the cap was last raised; 0: not raised since a refusal
+	undone  int           // number of times in a row that a refusal within the cap has undone a raise
 	since   time.Duration // when the cap was set, or was last kept or lowered after a refusal
 	hold    float64       // units, or round trips if these are longer, from since to the next trial; a cap that is not sure is usually tried sooner
 
@@ -32,6 +34,7 @@ type flight struct {
 
 const (
 	mostCapStrikes = 2
+	mostUndone     = 3
 	leastDoubt     = 20.0 // seconds
 	mostDoubt      = 900.0
 )
@@ -64,7 +67,7 @@ func (c *Controller) capAccepted(s Send) {
 // raise raises the cap to n, because that many requests were accepted.
 func (f *flight) raise(n int) {
 	f.extra -= n - f.cap
-	f.cap, f.strikes = n, 0
+	f.cap, f.strikes, f.raised = n, 0, n
 	if f.extra <= 0 { // the whole step was accepted
 		f.step = min(2*f.step, max(1, f.cap/2))
 		f.extra = f.step
@@ -84,6 +87,9 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	}
 	switch {
 	case s.flying > f.cap:
+		if f.raised == 0 {
+			f.undone = 0
+		}
 		f.sure, f.strikes = true, 0
 		f.hold = min(2*f.hold, c.HoldMost)
 	case !f.sure, f.strikes+1 >= mostCapStrikes:
@@ -91,8 +97,16 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 		return false
 	case !f.reaches(s): // the cap is not the cause, but this may be a single fault
 		f.strikes++
+	case s.flying <= f.raised && f.undone+1 >= mostUndone: // as many were accepted, and then refused, again and again
+		f.sure = false
+		c.dropCap()
+		return false
 	default:
 		f.strikes++
+		if s.flying <= f.raised {
+			f.undone++
+		}
+		f.raised = 0
 		f.cap, f.hold = max(s.flying-1, 1), c.Hold
 	}
 	f.extra, f.step, f.since = 0, 0, now

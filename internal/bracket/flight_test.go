@@ -309,6 +309,28 @@ func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T
 	assert.Equal(t, 1, c.flight.cap, "the cap should be at least one")
 }
 
+// A token bucket accepts requests beyond the cap until its tokens are used up.
+func TestCapIsDroppedAfterThreeRaisesThatRefusalsHaveUndone(t *testing.T) {
+	raise := func(c *Controller, at time.Duration, refusedBeyond bool) (explained bool) {
+		if refusedBeyond {
+			c.capRefused(at, with(c.flight.cap+1))
+		}
+		c.flight.extra = 1
+		c.flight.raise(c.flight.cap + 1)
+		c.flight.strikes = 0
+		return c.capRefused(at, with(c.flight.cap))
+	}
+	c := capped(true, 20)
+	for i, want := range []bool{true, true, false} {
+		assert.Equal(t, want, raise(c, time.Duration(100+20*i)*sec, false))
+	}
+	assert.Zero(t, c.flight.cap)
+	c = capped(true, 20)
+	for i := range 9 {
+		assert.True(t, raise(c, time.Duration(100+20*i)*sec, true), "a refusal beyond the cap should confirm it")
+	}
+}
+
 func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.hi, c.refused.pace, c.flight.strikes = 99, 16, 10, 1
