@@ -68,9 +68,13 @@ type account struct {
 	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
+	missed     int           // number of such requests until then, since the first request after the latest pause was sent
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
 	checked    time.Duration // end of the pause for which turnAway last checked all waiters
+	overload   time.Duration // since when requests are refused as too late, without a time in which none was waiting; 0: they are not
+	operations operations
+	telling    telling
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
 	earlier    count         // a count from before latest; see discount
@@ -192,6 +196,9 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.entering.Add(1)
 	w, err := a.enqueue(ctx, r, inner())
 	if err != nil {
+		if w != nil && w.held > 0 {
+			err = tell(ctx, err, w.held)
+		}
 		return 0, err
 	}
 	select {
@@ -216,6 +223,8 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	return 0, ctx.Err()
 }
 
+// enqueue makes a request wait. If the request is refused instead, it returns an error and,
+// unless the context has ended or the account was forgotten, a waiter that does not wait.
 func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -238,6 +247,8 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	if d, ok := ctx.Deadline(); ok { // not d.Sub(a.origin), because the wall clock may have been set since
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
+		w.operation = d.UnixNano()
+		w.begun = a.operations.begun(w.operation)
 	}
 	p := priority(ctx)
 	if err := a.refuse(w, p); err != nil {
@@ -245,14 +256,14 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		if !inner && errors.Is(err, ErrDeadline) {
 			a.turned++
 		}
-		return nil, err
+		return w, err
 	}
 	if inner {
 		a.inner.push(w)
 		return w, nil
 	}
 	if a.waiting() == 0 {
-		a.heard = a.now()
+		a.heard, a.overload, a.telling = a.now(), 0, telling{}
 		if a.pacer != nil {
 			a.pacer.Idle(a.now())
 		} else if a.discount(); 2*a.flying.Load() >= a.slow && a.trickles() {
@@ -383,6 +394,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
 		}
 	}
+	if c, alone := a.pacer.(fleet1.Solo); begins && alone && c.Probes() > 1 && retryAfter > 0 {
+		c.Hasten(a.soonest(now + retryAfter))
+	}
 	// Many 429s may arrive together, and each of them makes the pause a little longer.
 	if begins || a.pacer.Paused() > a.checked+time.Duration(a.waiting())*time.Microsecond {
 		a.turnAway(now)
@@ -440,7 +454,7 @@ func (a *account) dispatch() {
 		}
 		if at <= now {
 			a.rank()
-			at = a.pacer.Next(now, a.waiting())
+			at = a.pacer.Next(now, a.waiting()+a.missed+a.turned)
 			if at > now && a.holdWindow(now) {
 				continue
 			}
@@ -469,16 +483,23 @@ func (a *account) dispatch() {
 		// may have become faster.
 		if w.limited && w.deadline-now < a.answeredFor(w) && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
+			a.overloaded(now)
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
 		}
 		a.lanes.took(turn)
+		if a.missed += a.turned; a.pacer.Probing() {
+			a.missed = 0
+		}
 		a.ticket++
 		w.ticket = a.ticket
 		// Requests that were refused as too late or canceled count as demand, just like
 		// waiting requests.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
 		a.turned, a.far, a.sentAt = 0, 0, now
+		if w.limited && w.resend == 0 {
+			a.operations.sent(w.operation)
+		}
 		w.ready <- nil
 	}
 }

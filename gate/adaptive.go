@@ -13,8 +13,9 @@ import (
 // Adaptive is a [Gate] that makes all callers of an account in this process behave like
 // one polite client. It learns the account's limit from the responses. After a 429, all
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
-// pace that the service accepts, in order of [Priority] and arrival; retries usually go
-// before first attempts of the same priority. While callers without a deadline give up,
+// pace that the service accepts, in order of [Priority] and arrival; retries, and up to
+// eight requests with the same deadline as one that was sent, usually go before other
+// requests of the same priority. While callers without a deadline give up,
 // those that have waited about as long let newer ones go first. A Retry-After of more than
 // 24 hours counts as 24 hours.
 //
@@ -25,7 +26,11 @@ import (
 // use an Adaptive in one bubble only, and not outside of it.
 //
 // As soon as the gate expects a response to miss the deadline of its request's context,
-// the request usually fails without being sent. While a RoundTripper below the Transport
+// the request usually fails without being sent. If requests have failed like this for a
+// while, a first attempt also fails if it would wait for more than a quarter of the time
+// that it has left. The error is held back for a fiftieth of that time or, if the callers
+// seem to be workers that each wait for their previous call, for up to nine tenths; with
+// priority [Interactive], it is not held back. While a RoundTripper below the Transport
 // handles a request, it may send another one through the same gate, with an http.Client
 // and on the same goroutine, for example to get a token. That request gets the next turn.
 type Adaptive struct {

@@ -136,8 +136,8 @@ func (r Result) String() string {
 // errors.Is.
 var (
 	// ErrDeadline means that the request can probably not be sent in time to get a
-	// response before its context's deadline, or that it should leave its distant turn to
-	// a request with more time.
+	// response before its context's deadline, that it should leave its distant turn to a
+	// request with more time, or that the queue is too long for others to be served.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
 	// ErrPaused means that the rest of the current pause is longer than the request's

@@ -11,12 +11,19 @@ type waiter struct {
 	maxWait    time.Duration // longest pause to wait out; 0: no limit
 	since      time.Duration
 	deadline   time.Duration
-	limited    bool // whether deadline is set
-	deferred   bool // whether it has been put behind the others: see account.shouldDefer
-	inner      bool // whether it is an inner request, which is sent before all others
+	limited    bool          // whether deadline is set
+	held       time.Duration // for how long its refusal is held back: see telling
+	operation  int64         // the deadline as the context has it, if it is set
+	begun      bool          // whether it continues an operation: see operations
+	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
+	inner      bool          // whether it is an inner request, which is sent before all others
 	queue      *queue
 	prev, next *waiter
 }
+
+// first reports whether nothing depends on the waiter's request yet: it is not a retry, and
+// does not continue an operation.
+func (w *waiter) first() bool { return w.resend == 0 && !w.begun }
 
 // A queue holds waiters in first-in, first-out order.
 type queue struct {
@@ -62,7 +69,7 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // usually sent before firsts, because each retry has already failed at least once
+	retries queue // retries and requests that continue an operation, which are usually sent before firsts, because otherwise earlier requests would have been in vain
 	firsts  queue
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
@@ -95,7 +102,7 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	if l.waiting() == 0 {
 		l.passed = 0
 	}
-	if w.resend > 0 {
+	if !w.first() {
 		l.retries.push(w)
 	} else {
 		l.firsts.push(w)
@@ -142,10 +149,10 @@ func (ls *lanes) took(turn int) {
 	ls[turn].passed = 0
 }
 
-// ahead estimates how many waiters will be sent before a request that arrives now.
-func (ls *lanes) ahead(resend int, p Priority) int {
+// ahead estimates how many waiters will be sent before w, which arrives now.
+func (ls *lanes) ahead(w *waiter, p Priority) int {
 	own := ls[p.lane()].retries.n
-	if resend == 0 {
+	if w.first() {
 		own += ls[p.lane()].firsts.n
 	}
 	urgent := 0

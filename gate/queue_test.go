@@ -123,11 +123,11 @@ func TestAheadCountsTheRequestsThatAreSentEarlier(t *testing.T) {
 	push(5, Normal, 1)
 	push(20, Normal, 0)
 	push(50, Bulk, 0)
-	assert.Equal(t, 100, ls.ahead(0, Interactive), "first attempts of the same priority are ahead of a first attempt")
-	assert.Equal(t, 0, ls.ahead(1, Interactive), "no first attempt of the same priority is ahead of a retry")
-	assert.Equal(t, 5+9*6, ls.ahead(1, Normal), "more urgent requests get only nine tenths of the turns")
-	assert.Equal(t, 25+100, ls.ahead(0, Normal))
-	assert.Equal(t, 50+125, ls.ahead(0, Bulk))
+	assert.Equal(t, 100, ls.ahead(&waiter{}, Interactive), "first attempts of the same priority are ahead of a first attempt")
+	assert.Equal(t, 0, ls.ahead(&waiter{resend: 1}, Interactive), "no first attempt of the same priority is ahead of a retry")
+	assert.Equal(t, 5+9*6, ls.ahead(&waiter{resend: 1}, Normal), "more urgent requests get only nine tenths of the turns")
+	assert.Equal(t, 25+100, ls.ahead(&waiter{}, Normal))
+	assert.Equal(t, 50+125, ls.ahead(&waiter{}, Bulk))
 
 	var seen []int
 	ls.all(func(_ *waiter, ahead int) { seen = append(seen, ahead) })

@@ -1,6 +1,9 @@
 package gate
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // refuse returns nil if w, which has just arrived, may wait with priority p. Otherwise it
 // returns the error with which w is refused.
@@ -20,13 +23,37 @@ func (a *account) refuse(w *waiter, p Priority) error {
 		}
 		ahead := 0
 		if !w.inner {
-			ahead = a.lanes.ahead(w.resend, p)
+			ahead = a.lanes.ahead(w, p)
 		}
-		if at, late := a.late(w, now, ahead); late {
+		at, late := a.late(w, now, ahead)
+		if late {
+			a.overloaded(now)
+		}
+		if late || a.crowds(w, now, at) {
+			if ahead > 0 && w.first() && p != Interactive {
+				w.held = a.telling.hold(now, w.deadline-now)
+			}
 			return &Error{RetryAfter: at - now, Err: ErrDeadline}
 		}
 	}
 	return nil
+}
+
+// overloaded records that a request has been refused as too late.
+func (a *account) overloaded(now time.Duration) {
+	if a.overload == 0 {
+		a.overload = now
+	}
+}
+
+// crowds reports whether a first attempt that can be sent at the given time should be
+// refused, because there have been too many requests for longer than it has time. Some
+// requests have to be refused then. If only those were refused that are certain to be too
+// late, each request would wait almost until its deadline, and no time would be left for
+// what depends on it.
+func (a *account) crowds(w *waiter, now, at time.Duration) bool {
+	left := w.deadline - now
+	return a.overload > 0 && now-a.overload > left && w.first() && !w.inner && at-now > left/4
 }
 
 // outlasted reports whether the pause is longer than the waiter's MaxWait. It allows for
@@ -127,6 +154,18 @@ func (a *account) measure(d time.Duration) {
 	a.took += off / 8
 }
 
+// soonest returns the earliest time, not before from, at which some waiter has to be sent
+// if its response is to arrive before its deadline.
+func (a *account) soonest(from time.Duration) time.Duration {
+	soonest := time.Duration(math.MaxInt64)
+	a.lanes.all(func(w *waiter, _ int) {
+		if at := w.deadline - a.answeredFor(w) - a.answered(); w.limited && at >= from {
+			soonest = min(soonest, at)
+		}
+	})
+	return soonest
+}
+
 // turnAway refuses the waiters that should be refused according to late, and those whose
 // MaxWait is shorter than the pause.
 func (a *account) turnAway(now time.Duration) {
@@ -137,6 +176,7 @@ func (a *account) turnAway(now time.Duration) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
 		} else if at, late := a.late(w, now, ahead); late {
 			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
+			a.overloaded(now)
 			if w.queue != &a.inner {
 				a.turned++
 			}

@@ -114,7 +114,7 @@ var exceptions = []exception{
 	},
 	{
 		[]string{makespanShallow},
-		"two tokens, jitter", all(tokens(2), jitter), 4.1,
+		"two tokens, jitter", all(tokens(2), jitter), 4.0,
 		"Requests that leave 10 ms apart, as the limit allows, often arrive out of order, because their travel times may differ by over 20 " +
 			"ms. Each 429 is followed by a pause of a second. Even the best constant pace, a third of the limit, takes more than three times " +
 			"the ideal time, as `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` shows.",
