@@ -210,8 +210,8 @@ func (c *Controller) consider(first bool) {
 
 // agree compares the statement with the first epoch. A token bucket accepts one request
 // per saved token and then accepts requests at its rate; a window accepts only a fixed
-// number of requests. If the Retry-After is much shorter than the stated window, the
-// window may be wrong although the number is right, so more epochs have to decide.
+// number of requests. If Retry-After does not support the stated window, the window may be
+// wrong although the number is right, so more epochs have to decide.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -221,11 +221,19 @@ func (c *Controller) agree() {
 	switch {
 	case most > 2*beyond*s.requests || c.hi*beyond < rate: // two windows may have been used up
 		c.disbelieve()
-	case (c.asked == 0 || c.asked >= s.per/4) && s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
+	case c.supported() && s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
 		s.belief, s.burst = firm, c.burst
 	default:
 		s.belief = candidate
 	}
+}
+
+// supported reports whether Retry-After is about what the statement suggests: much of the
+// window or, for a token bucket, the time until the next token. Services round it up. No
+// Retry-After is no contradiction.
+func (c *Controller) supported() bool {
+	token := 1 / c.statement.rate()
+	return c.asked == 0 || c.asked >= c.statement.per/4 || c.asked >= token/4 && c.asked-1 <= token
 }
 
 // weigh judges the statement by an epoch with accepted requests and the refusal that ended

@@ -252,3 +252,23 @@ func TestAcceptedTrialBeginsAWindowUnlessTheStatedOneHadRequestsLeft(t *testing.
 		assert.InDelta(t, credit, c.credit, 0, "%v unused", unused)
 	}
 }
+
+func TestRetryAfterSupportsAStatementIfItIsMuchOfTheWindowOrTheTimeOfAToken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		requests, per, asked float64
+		want                 bool
+	}{
+		"no Retry-After":                          {20, 100, 0, true},
+		"a quarter of the window":                 {20, 100, 25, true},
+		"less than that":                          {20, 100, 24, false},
+		"the time of a token":                     {20, 100, 5, true},
+		"the time of a token, rounded up":         {20, 100, 6, true},
+		"longer than that":                        {20, 100, 6.1, false},
+		"much shorter than the time of a token":   {20, 3600, 9, false},
+		"a second, although a token takes 0.1 s":  {300, 30, 1, true},
+		"two seconds, but a token takes only 0.1": {300, 30, 2, false},
+	} {
+		c := &Controller{asked: tt.asked, statement: statement{requests: tt.requests, per: tt.per}}
+		assert.Equal(t, tt.want, c.supported(), name)
+	}
+}
