@@ -74,14 +74,14 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 	return e
 }
 
-// peek reads the beginning of the body, puts it back, and passes a copy to setContent.
+// peek reads the beginning of the body, puts it back, and passes it to setContent, too.
 func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Duration) {
 	data, truncated := bounded.Peek(ctx, resp, d)
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 
 // setContent adds what newStatusError leaves out: the header, the body, and the other
-// fields whose values come from them. It takes ownership of both. data may be only the
+// fields whose values come from them. Neither changes from then on. data may be only the
 // beginning of the body; if so, truncated is true.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {
@@ -92,10 +92,14 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	e.ServiceCode = answer.Label(d.Code)
 	e.Message = answer.OneLine(d.Message)
 	e.Limit = gate.Limit(limit.Limit(e.Limit).Longer(limit.OfMessage(e.Message), limit.Any))
-	e.RequestID = answer.Label(cmp.Or(
-		header.Get("X-Openstack-Request-Id"),
-		header.Get("X-Request-Id"),
-		header.Get("X-Iam-Trace-Id"),
-		d.RequestID,
-	))
+	ids := requestIDs(header)
+	e.RequestID = cmp.Or(ids[0], ids[1], ids[2], answer.Label(d.RequestID))
+}
+
+// requestIDs returns the IDs in the header, in order of preference.
+func requestIDs(h http.Header) (ids [3]string) {
+	for i, name := range [...]string{"X-Openstack-Request-Id", "X-Request-Id", "X-Iam-Trace-Id"} {
+		ids[i] = answer.Label(h.Get(name))
+	}
+	return ids
 }

@@ -281,3 +281,50 @@ func TestCallFailsAtOnceIfThereIsNoDefaultTransport(t *testing.T) {
 	tr.CloseIdleConnections()
 	assert.Nil(t, tr.WrappedRoundTripper())
 }
+
+// A pager may build the next request with the context of the previous response's request.
+func TestContextOfAnEndedCallDoesNotLeadAroundTheTransport(t *testing.T) {
+	original := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = original })
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+		} else if r.URL.Path == "/last" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer service.Close()
+	signer := roundTripper(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "x")
+		return original.RoundTrip(r)
+	})
+	for name, install := range map[string]struct {
+		byDefault http.RoundTripper
+		client    *http.Client
+	}{
+		"the default transport hides what it wraps": {unrevealed{original}, &http.Client{Transport: &iamhttp.Transport{Base: signer}}},
+		"the Transport is the default":              {&iamhttp.Transport{Base: signer}, http.DefaultClient},
+		"a hidden Transport is the default":         {unrevealed{&iamhttp.Transport{Base: signer}}, http.DefaultClient},
+	} {
+		http.DefaultTransport = install.byDefault
+		ctx := t.Context()
+		for page := range 15 {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, service.URL, nil)
+			require.NoError(t, err)
+			resp, err := install.client.Do(req)
+			require.NoError(t, err, "%s, page %d", name, page)
+			resp.Body.Close()
+			ctx = resp.Request.Context()
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, service.URL+"/last", nil)
+		require.NoError(t, err)
+		_, err = install.client.Do(req)
+		assert.ErrorIs(t, err, iamhttp.ErrNotFound, name)
+	}
+}
+
+// unrevealed is a RoundTripper that does not reveal which one it wraps.
+type unrevealed struct{ rt http.RoundTripper }
+
+func (u unrevealed) RoundTrip(r *http.Request) (*http.Response, error) { return u.rt.RoundTrip(r) }

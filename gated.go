@@ -123,7 +123,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 // wait long for a slow body, because the account's other callers must learn of the 429 at
 // once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
-	f := failedAttempt{req: c.req, at: time.Now(), fastest: time.Since(c.sent), patience: c.patience, expires: c.expires()}
+	f := failedAttempt{req: c.req, at: time.Now(), fastest: min(c.fastest, time.Since(c.sent)), patience: c.patience, expires: c.expires()}
 	left, _ := f.left()
 	below := limit.Below(left, c.patience.maxWait)
 	l := limit.Of(resp.Header, f.at, below)

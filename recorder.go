@@ -3,6 +3,7 @@ package iamhttp
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -50,7 +51,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 // errors.Is and errors.As find both. It returns err itself if err is nil, if nothing is
 // recorded, or if err already wraps such an error, unless that is a StatusError for the same
 // response as the recorded one but without Attempts, as adapters build it. It is for the
-// same response if Code, Method, URL and RequestID are equal as far as both have them.
+// same response if Code, Method, URL and RequestID are equal as far as both have them; a
+// RequestID may come from another header field.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || find[*NotSentError](err) != nil {
@@ -62,8 +64,10 @@ func (r *Recorder) Wrap(err error) error {
 	}
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
 	e, ok := last.err.(*StatusError)
-	if !ok || has.Attempts > 0 || e.Attempts == 0 || has.Code != e.Code ||
-		differ(has.Method, e.Method) || differ(has.URL, e.URL) || differ(has.RequestID, e.RequestID) {
+	if !ok || has.Attempts > 0 || e.Attempts == 0 || has.Code != e.Code || differ(has.Method, e.Method) || differ(has.URL, e.URL) {
+		return err
+	}
+	if ids := requestIDs(e.Header()); differ(has.RequestID, e.RequestID) && !slices.Contains(ids[:], has.RequestID) {
 		return err
 	}
 	return &fuller{err, e}

@@ -221,11 +221,13 @@ func TestWrapDoesNotTakeAnotherRequestsFailureForTheErrors(t *testing.T) {
 		"another method":    {"DELETE", "/users", "", false},
 		"another ID":        {"POST", "/users", "r2", false},
 		"an ID only in one": {"POST", "/users", "", true},
+		"two IDs":           {"POST", "/users", "r1; another", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, rec := iamhttp.WithRecorder(t.Context())
 			tr := &iamhttp.Transport{PassThrough: true, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
-				return answer(404, "", "X-Request-Id: "+r.Header.Get("Id"))(r)
+				id, other, _ := strings.Cut(r.Header.Get("Id"), "; ")
+				return answer(404, "", "X-Request-Id: "+id, "X-Openstack-Request-Id: "+other)(r)
 			})}
 			send := func(method, path, id string) *http.Response {
 				req, err := http.NewRequestWithContext(ctx, method, "https://iam.example"+path, nil)

@@ -217,7 +217,7 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 	if chain.Marks(req, t) > 0 || chain.Depth(0) > 1 {
 		return chain.Original.RoundTrip(req)
 	}
-	return base.RoundTrip(chain.Mark(req, t))
+	return chain.RoundTrip(base, req, t)
 }
 
 // maxDepth is the largest number of Transports that pass an attempt on to each other while
@@ -237,5 +237,5 @@ func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
 	case chain.Marks(req, t) >= maxDepth || chain.Depth(0) > maxDepth:
 		return chain.Original.RoundTrip(req)
 	}
-	return t.Base.RoundTrip(chain.Mark(req, t))
+	return chain.RoundTrip(t.Base, req, t)
 }

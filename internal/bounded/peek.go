@@ -1,6 +1,7 @@
 package bounded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -92,7 +93,16 @@ func peeked(resp *http.Response) (p *peekedBody, waited time.Duration) {
 func (p *peekedBody) unread() (data []byte, truncated bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clip(p.data[p.at:]), p.err != io.EOF
+	return fit(p.data[p.at:]), p.err != io.EOF
+}
+
+// fit returns data without spare capacity, in a smaller array if most of the present one is
+// not used: errors may be kept for long.
+func fit(data []byte) []byte {
+	if cap(data) > 2*len(data)+512 {
+		return bytes.Clone(data)
+	}
+	return slices.Clip(data)
 }
 
 var (
@@ -162,7 +172,7 @@ func (p *peekedBody) stop(err error) []byte {
 	if p.err == nil {
 		p.err = err
 	}
-	return slices.Clip(p.data)
+	return fit(p.data)
 }
 
 func (p *peekedBody) Read(b []byte) (int, error) {

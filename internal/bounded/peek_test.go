@@ -199,3 +199,11 @@ func TestReadWithAnEmptyBufferFromAPeekedBodyDoesNotWait(t *testing.T) {
 		assert.NoError(t, resp.Body.Close())
 	})
 }
+
+// A server can announce a long body and end it soon.
+func TestPeekedDataNeedsNoMoreMemoryThanItsLength(t *testing.T) {
+	resp := &http.Response{Body: io.NopCloser(strings.NewReader("no such user")), ContentLength: 65000}
+	data, _ := bounded.Peek(t.Context(), resp, time.Second)
+	assert.Equal(t, "no such user", string(data))
+	assert.LessOrEqual(t, cap(data), 600)
+}

@@ -79,6 +79,12 @@ func policyOf(n int, h http.Header) time.Duration {
 	if n == 0 || len(policies) == 0 {
 		return 0
 	}
+	size := 0
+	for _, p := range policies {
+		if size += len(p) + 1; size > mostBytes {
+			return 0
+		}
+	}
 	return quota(strconv.Itoa(n) + "," + strings.Join(policies, ",")).Per
 }
 
