@@ -163,8 +163,9 @@ func (f *failedAttempt) leastWait() time.Duration {
 }
 
 // statedWait lengthens a wait according to the limit that the service states. It is meant
-// for a throttled response without a valid Retry-After. A stated limit may be wrong, so it never shortens
-// the wait, never extends the wait beyond what is allowed, and never ends the call.
+// for a throttled response without a valid Retry-After. A stated limit may be wrong, so it
+// never shortens the wait, never extends the wait beyond what is allowed, and never ends
+// the call.
 //
 // A request is wasted if it is sent before the limit admits requests again. If several
 // limits are stated, [limit.Of] chooses among the waits that, cut to maxWait, end in time.
