@@ -315,7 +315,7 @@ func TestContextOfAnEndedCallDoesNotLeadAroundTheTransport(t *testing.T) {
 			resp, err := install.client.Do(req)
 			require.NoError(t, err, "%s, page %d", name, page)
 			resp.Body.Close()
-			ctx = resp.Request.Context()
+			ctx = resp.Request.Context() //nolint:fatcontext // this is what the test is about
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, service.URL+"/last", nil)
 		require.NoError(t, err)

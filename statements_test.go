@@ -73,8 +73,8 @@ func (w windowed) run(t *testing.T, calls int64, deadline time.Duration, tr *iam
 	return failed, took
 }
 
-// states states a number of requests per window.
-func states(n int, per time.Duration) func(http.Header, time.Duration) {
+// limitHeader returns a function that states a number of requests per window.
+func limitHeader(n int, per time.Duration) func(http.Header, time.Duration) {
 	return func(h http.Header, _ time.Duration) {
 		h.Set("X-RateLimit-Limit", fmt.Sprintf("%d;w=%.0f", n, per.Seconds()))
 	}
@@ -96,8 +96,8 @@ func gated() *iamhttp.Transport { return &iamhttp.Transport{Gate: new(gate.Adapt
 
 func TestNoCallFailsBecauseOfARightStatement(t *testing.T) {
 	for name, state := range map[string]func(http.Header, time.Duration){
-		"window":                 states(200, 5*time.Minute),
-		"window and Retry-After": andRetryAfter(states(200, 5*time.Minute)),
+		"window":                 limitHeader(200, 5*time.Minute),
+		"window and Retry-After": andRetryAfter(limitHeader(200, 5*time.Minute)),
 		"end":                    func(h http.Header, left time.Duration) { h.Set("X-RateLimit-Reset", inSeconds(left)) },
 	} {
 		for _, deadline := range []time.Duration{0, time.Hour} {
@@ -122,11 +122,11 @@ func TestRightStatementHelpsWheneverTheCallsBegin(t *testing.T) {
 	}
 	for age := 0 * time.Second; age < 300*time.Second; age += 15 * time.Second {
 		ideal := 600*time.Second - age + 2*time.Second
-		for name, state := range map[string]func(http.Header, time.Duration){"Retry-After and window": andRetryAfter(states(200, 5*time.Minute)), "IETF": ietf} {
+		for name, state := range map[string]func(http.Header, time.Duration){"Retry-After and window": andRetryAfter(limitHeader(200, 5*time.Minute)), "IETF": ietf} {
 			_, took := windowed{200, 5 * time.Minute, age, state}.run(t, 500, 15*time.Minute, gated())
 			assert.Less(t, took, ideal*105/100, "%s, after %v", name, age)
 		}
-		_, took := windowed{200, 5 * time.Minute, age, states(200, 5*time.Minute)}.run(t, 500, 15*time.Minute, gated())
+		_, took := windowed{200, 5 * time.Minute, age, limitHeader(200, 5*time.Minute)}.run(t, 500, 15*time.Minute, gated())
 		assert.Less(t, took, ideal*125/100, "window only, after %v", age) // the gate does not know when the window began
 	}
 }
@@ -134,7 +134,7 @@ func TestRightStatementHelpsWheneverTheCallsBegin(t *testing.T) {
 func TestWholeWindowsAreUsedIfTheLimitIsStated(t *testing.T) {
 	for calls := int64(390); calls <= 1000; calls += 10 {
 		ideal := time.Duration((calls-1)/200) * 5 * time.Minute
-		_, took := windowed{200, 5 * time.Minute, 0, andRetryAfter(states(200, 5*time.Minute))}.run(t, calls, 15*time.Minute, gated())
+		_, took := windowed{200, 5 * time.Minute, 0, andRetryAfter(limitHeader(200, 5*time.Minute))}.run(t, calls, 15*time.Minute, gated())
 		assert.Less(t, took, ideal*105/100+20*time.Second, "%d calls", calls) // the calls of a window take 10 s
 	}
 }
@@ -142,7 +142,7 @@ func TestWholeWindowsAreUsedIfTheLimitIsStated(t *testing.T) {
 // The stated window is ten times as long as the real one, or belongs to another limit.
 func TestWrongWindowFailsNoCalls(t *testing.T) {
 	for _, stated := range []time.Duration{100 * time.Second, time.Hour} {
-		for name, state := range map[string]func(http.Header, time.Duration){"window": states(20, stated), "window and Retry-After": andRetryAfter(states(20, stated))} {
+		for name, state := range map[string]func(http.Header, time.Duration){"window": limitHeader(20, stated), "window and Retry-After": andRetryAfter(limitHeader(20, stated))} {
 			failed, took := windowed{20, 10 * time.Second, 0, state}.run(t, 500, 30*time.Second, gated())
 			assert.Zero(t, failed, "%s of %v", name, stated)
 			assert.Less(t, took, 320*time.Second, "%s of %v", name, stated)

@@ -15,28 +15,29 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	if left := a.pacer.Paused() - now; w.outlasted(left) {
 		return &Error{RetryAfter: left, Err: ErrPaused}
 	}
-	if w.limited {
-		// Waiters that have become too late in the meantime must not count as ahead
-		// of this one for long. Checking all of them at each arrival would be slow.
-		if a.came++; a.came > a.waiting()/8 {
-			a.turnAway(now)
-		}
-		ahead := 0
-		if !w.inner {
-			ahead = a.lanes.ahead(w, p)
-		}
-		at, late := a.late(w, now, ahead)
-		if late {
-			a.overloaded(now)
-		}
-		if late || a.crowds(w, now, at) {
-			if ahead > 0 && w.first() && p != Interactive {
-				w.held = a.telling.hold(now, w.deadline-now)
-			}
-			return &Error{RetryAfter: at - now, Err: ErrDeadline}
-		}
+	if !w.limited {
+		return nil
 	}
-	return nil
+	// Waiters that have become too late in the meantime must not count as ahead of this
+	// one for long. Checking all of them at each arrival would be slow.
+	if a.came++; a.came > a.waiting()/8 {
+		a.turnAway(now)
+	}
+	ahead := 0
+	if !w.inner {
+		ahead = a.lanes.ahead(w, p)
+	}
+	at, late := a.late(w, now, ahead)
+	switch {
+	case late:
+		a.overloaded(now)
+	case !a.crowds(w, now, at):
+		return nil
+	}
+	if ahead > 0 && w.first() && p != Interactive {
+		w.held = a.telling.hold(now, w.deadline-now)
+	}
+	return &Error{RetryAfter: at - now, Err: ErrDeadline}
 }
 
 // overloaded records that a request has been refused as too late.

@@ -145,10 +145,10 @@ func TestATransportBelowReportsThatThereWasNoResponse(t *testing.T) {
 type ring struct {
 	A, B, C, D, E, F, G, H, I, J http.RoundTripper
 	Rt                           http.RoundTripper
-	*node
+	*node                        //nolint:unused // Install looks at all fields
 }
 
-type node struct{ a, b, c, d, e, f, g, h, i, j *node }
+type node struct{ a, b, c, d, e, f, g, h, i, j *node } //nolint:unused // as above
 
 func (r *ring) RoundTrip(req *http.Request) (*http.Response, error) { return resendAll(r.Rt, req) }
 

@@ -112,7 +112,7 @@ func (selfValue) Error() string              { return "self value" }
 func (e selfValue) Unwrap() error            { return e }
 func (badAs) As(any) bool                    { panic("no") }
 func (badIs) Is(error) bool                  { panic("no") }
-func (multi) Error() string                  { return "multi" }
+func (*multi) Error() string                 { return "multi" }
 func (e *multi) Unwrap() error               { return chain(e.errs) }
 func (e chain) Error() string                { return e[0].Error() }
 func (e chain) Is(err error) bool            { return errors.Is(e[0], err) }
