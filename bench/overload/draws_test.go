@@ -31,7 +31,7 @@ var (
 // more requests per success with the gate than without it, or in which no call that counts
 // succeeds with the gate.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.63}, {0.9, 0.8}, {0.5, 0.96}}
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.66}, {0.9, 0.8}, {0.5, 0.96}}
 	drawsSendLess = 0.98
 )
 
