@@ -759,10 +759,23 @@ func TestAnEchoOfTheRequestIsNeverTheMessage(t *testing.T) {
 		"JSON and text in a message":          {`{"message":"{\"password\":\"%s\"} is wrong"}`, "\ufffd"},
 		"JSON in an error":                    {`{"error":"{\"request\":{\"headers\":{\"cookie\":\"%s\"}}}"}`, "\ufffd"},
 		"JSON in errors":                      {`{"errors":{"name":"[{\"password\":\"%s\"}]"}}`, "\ufffd"},
+		"JSON after a number":                 {`{"message":"[1,{\"password\":\"%s\"}]"}`, "\ufffd"},
+		"JSON after null":                     {`{"message":"[null,{\"password\":\"%s\"}]"}`, "\ufffd"},
+		"JSON after an empty object":          {`{"message":"[{},{\"password\":\"%s\"}]"}`, "\ufffd"},
+		"JSON after an empty array":           {`{"message":"[[],{\"password\":\"%s\"}]"}`, "\ufffd"},
+		"JSON after a text, in brackets":      {`{"message":"[\"x\",{\"password\":\"%s\"}] is wrong"}`, "x"},
+		"JSON in many arrays":                 {`{"message":"[[[[[[{\"password\":\"%s\"}]]]]]]"}`, "\ufffd"},
+		"JSON in a string in a message":       {`{"message":"\"{\\\"password\\\":\\\"%s\\\"}\""}`, "\ufffd"},
+		"JSON in a string, and text":          {`{"message":"\"{\\\"password\\\":\\\"%s\\\"}\" is wrong"}`, "\ufffd"},
+		"JSON after a byte order mark":        {`{"message":"\ufeff{\"password\":\"%s\"}"}`, "\ufffd"},
+		"JSON after a mark in a string":       {`{"message":"\"\ufeff{\\\"password\\\":\\\"%s\\\"}\""}`, "\ufffd"},
+		"JSON in a string, as plain text":     {`"{\"password\":\"%s\"}" is wrong`, ""},
 	} {
-		e := iamhttp.NewStatusError(401, nil, fmt.Appendf(nil, tt.body, secret))
-		assert.Equal(t, tt.want, e.Message, name)
-		assert.NotContains(t, e.Error(), "s3cr3t", name)
+		for _, header := range []http.Header{nil, {"Content-Type": {"text/plain"}}} {
+			e := iamhttp.NewStatusError(401, header, fmt.Appendf(nil, tt.body, secret))
+			assert.Equal(t, tt.want, e.Message, name)
+			assert.NotContains(t, e.Error(), "s3cr3t", name)
+		}
 	}
 }
 

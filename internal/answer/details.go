@@ -46,7 +46,7 @@ type Details struct{ Code, Message, RequestID string }
 // compressed bodies.
 func Decode(header http.Header, body []byte, status int) Details {
 	d := decodeBody(header, body, status)
-	if len(bytes.TrimSpace(d.message)) > 0 && !bytes.ContainsFunc(d.message, func(r rune) bool { return r != ' ' && unicode.IsPrint(r) }) {
+	if len(bytes.TrimSpace(d.message)) > 0 && len(printable(d.message)) == 0 {
 		d.message = []byte("\ufffd")
 	}
 	return Details{string(d.code), string(d.message), string(d.requestID)}
@@ -67,8 +67,8 @@ func decodeBody(header http.Header, body []byte, status int) details {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	d := decode(body, status, 0, top)
 	if isJSON(d.message) {
-		inner := decode(d.message, status, 0, list)
-		if len(inner.message) == 0 { // do not print data that may echo the request
+		inner := decode(printable(d.message), status, 0, list)
+		if len(inner.message) == 0 || isJSON(inner.message) { // do not print data that may echo the request
 			inner.message = []byte("\ufffd")
 		}
 		d.message = inner.message
@@ -565,7 +565,7 @@ func plainText(contentType string, body []byte) []byte {
 		return nil
 	}
 	body = bytes.TrimSpace(body)
-	if len(body) == 0 || len(body) > 512 || body[0] == '<' || body[0] == '{' || body[0] == '"' && isWhole(body) || body[0] == '[' && (isWhole(body) || isJSON(body)) {
+	if len(body) == 0 || len(body) > 512 || body[0] == '<' || body[0] == '{' || (body[0] == '"' || body[0] == '[') && (isWhole(body) || isJSON(body)) {
 		return nil
 	}
 	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // drop a character that was cut off

@@ -3,6 +3,7 @@ package answer
 import (
 	"bytes"
 	"iter"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -101,20 +102,39 @@ func valueEnd(b []byte) int {
 // isWhole reports whether b is a single JSON value, which may be cut off.
 func isWhole(b []byte) bool { return len(trimSpace(b[valueEnd(b):])) == 0 }
 
-// isJSON reports whether b begins with an object that has a member, or with an array of
-// these, or is an array of strings. Anything else may be a text in brackets.
-func isJSON(b []byte) bool {
-	for range maxDepth {
-		for range members(b) {
+// isJSON reports whether b begins with an object that has a member, with an array that
+// contains one, or with a string that does so itself, or is an array of strings. Anything
+// else may be a text in brackets or quotes.
+func isJSON(b []byte) bool { return isData(b, 0) }
+
+func isData(b []byte, depth int) bool {
+	b = printable(b)
+	if len(b) == 0 || b[0] != '{' && b[0] != '[' && b[0] != '"' {
+		return false
+	}
+	if depth > maxDepth { // too deep to tell
+		return true
+	}
+	if b[0] == '"' {
+		return isData(text(b[:valueEnd(b)]), depth+1)
+	}
+	for range members(b) {
+		return true
+	}
+	texts := false
+	for element := range elements(b) {
+		if isData(element, depth+1) {
 			return true
 		}
-		first := firstElement(b)
-		if len(first) > 0 && first[0] == '"' {
-			return isWhole(b)
-		}
-		b = first
+		texts = texts || element[0] == '"'
 	}
-	return false
+	return texts && isWhole(b)
+}
+
+// printable returns b without the white space and the invisible characters, such as byte
+// order marks, that it begins with.
+func printable(b []byte) []byte {
+	return bytes.TrimLeftFunc(b, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) })
 }
 
 // object returns raw if raw is a JSON object. If raw is a string that contains a JSON
