@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -487,7 +488,7 @@ func namesStatus(c []byte, status int) bool {
 func isStatus(c []byte) bool {
 	c = bytes.TrimRight(c, ".!")
 	number := c
-	if len(c) > 4 && sameLetters(c[:4], "HTTP") {
+	if len(c) > 4 && bytes.EqualFold(c[:4], []byte("HTTP")) {
 		number = bytes.TrimLeft(c[4:], " _-")
 	}
 	if len(number) >= 3 && '1' <= number[0] && number[0] <= '5' && isDigit(number[1]) && isDigit(number[2]) {
@@ -514,45 +515,34 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // isPhrase reports whether c is the reason phrase of any status, in any spelling ("Not
 // Found", "NotFound", "not_found"), or says as little as one, such as "None".
 func isPhrase(c []byte) bool {
+	var room [64]byte // longer than any phrase
+	letters := room[:0]
 	for _, b := range c {
-		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
+		switch b = lower(b); {
+		case 'a' <= b && b <= 'z' && len(letters) < len(room):
+			letters = append(letters, b)
+		case b != ' ' && b != '-' && b != '_' && b != '\'':
 			return false // the usual case
 		}
 	}
-	for status := 100; status < 600; status++ {
-		if phrase := http.StatusText(status); phrase != "" && sameLetters(c, phrase) {
-			return true
-		}
-	}
-	for _, phrase := range [...]string{"ServerTimeout", "None", "PayloadTooLarge", "ContentTooLarge", "URITooLong", "RequestURITooLarge", "UnprocessableContent", "RangeNotSatisfiable"} {
-		if sameLetters(c, phrase) {
-			return true
-		}
-	}
-	return false
+	return phrases()[string(letters)]
 }
 
-// sameLetters reports whether two texts are equal apart from case, spaces and
-// punctuation.
-func sameLetters(c []byte, phrase string) bool {
-	i, j := 0, 0
-	for {
-		for i < len(c) && !inWord(c[i]) {
-			i++
-		}
-		for j < len(phrase) && !inWord(phrase[j]) {
-			j++
-		}
-		if i == len(c) || j == len(phrase) {
-			return i == len(c) && j == len(phrase)
-		}
-		if lower(c[i]) != lower(phrase[j]) {
-			return false
-		}
-		i++
-		j++
+// phrases returns the phrases that isPhrase recognizes, as lower-case letters only.
+var phrases = sync.OnceValue(func() map[string]bool {
+	known := map[string]bool{}
+	add := func(phrase string) {
+		known[strings.ToLower(strings.NewReplacer(" ", "", "-", "", "'", "").Replace(phrase))] = true
 	}
-}
+	for status := 100; status < 600; status++ {
+		add(http.StatusText(status))
+	}
+	for _, phrase := range [...]string{"ServerTimeout", "None", "PayloadTooLarge", "ContentTooLarge", "URITooLong", "RequestURITooLarge", "UnprocessableContent", "RangeNotSatisfiable"} {
+		add(phrase)
+	}
+	delete(known, "")
+	return known
+})
 
 // plainText returns the body, trimmed, if it is a short, readable text and its Content-Type
 // is text/plain. It also accepts text/html, because some services declare plain text as
