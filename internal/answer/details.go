@@ -101,8 +101,10 @@ type place uint8
 const (
 	top    place = iota // the body itself, which may be the requested resource instead of an error
 	within              // within an error: texts with known names
-	list                // also the texts in an array: {"error": ["too short"]}
-	texts               // also those in an object, whatever their names: {"errors": {"name": "too short"}}
+	list                // also the texts in an array: {"description": ["too short"]}
+	lists               // also the sentences in an object's arrays: {"error": {"name": ["is too short"]}}
+	nested              // also those in the objects within it: {"errors": {"user": {"name": ["is too short"]}}}
+	texts               // also those in an object, whatever their names: {"errors": {"name": "is too short"}}
 )
 
 // decode extracts the details from JSON: from an uncompressed body, or from a value at the
@@ -199,7 +201,7 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		value []byte
 		at    place
 	}{
-		{f.err, list}, {f.errs, texts}, {f.errorMsg, texts}, {f.message, texts}, {f.detail, list},
+		{f.err, lists}, {f.errs, texts}, {f.errorMsg, texts}, {f.message, texts}, {f.detail, lists},
 		{f.errorDescription, list}, {f.description, list}, {f.explanation, list},
 	} {
 		if d.take(decodeInner(member.value, status, depth+1, member.at)) {
@@ -207,7 +209,7 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		}
 	}
 	var known fields
-	translated := false
+	translated := at == texts && has(whole, "lang") // OData's {"message": {"lang": "en", "value": "No such user."}}
 	for name, value := range members(whole) {
 		var room [64]byte
 		plain := plainName(room[:0], end(name, len(room)))
@@ -217,17 +219,27 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		}
 		isText := len(value) > 0 && value[0] == '"'
 		isList := len(value) > 0 && value[0] == '['
-		translated = translated || string(plain) == "lang" // OData's {"message": {"lang": "en", "value": "No such user."}}
 		switch {
 		case at == top && !isError(plain, value):
-		case echoes(plain) && !(translated && isText && string(plain) == "value"):
-		case at != top && isSecret(plain) && !(isList && at == texts): // {"errors": {"password": ["is too short"]}}
+		case at == texts && isLocation(plain, value):
+			d.take(descend(value, fields{}, status, depth+1, lists))
+		case echoes(plain) && !(translated && isText && string(plain) == "value") && !(at == texts && isField(plain, value)):
+		case at != top && isSecret(plain) && !(isList && at >= nested): // {"errors": {"password": ["is too short"]}}
 		case isText && at == texts && bytes.IndexByte(value, ' ') >= 0:
 			d.better(text(value))
 		case isList && at == texts:
 			d.take(decodeArray(value, status, depth+1, list))
 		default:
-			d.take(decodeInner(value, status, depth+1, placeOf(plain)))
+			inner := placeOf(plain)
+			if !isList && at >= nested {
+				inner = max(inner, nested)
+			}
+			d.take(decodeInner(value, status, depth+1, inner))
+			if isList && at >= lists {
+				if first := decodeArray(value, status, depth+1, list); bytes.IndexByte(first.message, ' ') >= 0 {
+					d.take(first)
+				}
+			}
 		}
 		if len(d.message) > 0 && !saysLittle(d.message) {
 			break
@@ -289,6 +301,38 @@ func echoes(plain []byte) bool {
 	return false
 }
 
+// isField reports whether an echo's plain name is that of a field instead, because the value
+// looks like the field's errors: {"errors": {"data": ["is not valid"]}}.
+func isField(plain, value []byte) bool {
+	switch string(plain) {
+	case "data", "value", "body", "query", "input", "target", "request", "auth":
+		first := firstElement(value)
+		return len(first) > 0 && first[0] == '"'
+	}
+	return false
+}
+
+// isLocation reports whether a plain name is that of a part of the request whose fields may
+// have errors: {"errors": {"query": {"page": ["is not a number"]}}}.
+func isLocation(plain, value []byte) bool {
+	switch string(plain) {
+	case "query", "querystring":
+		return len(value) > 0 && value[0] == '{'
+	}
+	return false
+}
+
+// has reports whether an object has a member with this plain name.
+func has(object []byte, want string) bool {
+	for name := range members(object) {
+		var room [20]byte
+		if string(plainName(room[:0], name)) == want {
+			return true
+		}
+	}
+	return false
+}
+
 // isSecret reports whether a plain name is that of a password, a token or the like, rather
 // than that of an error.
 func isSecret(plain []byte) bool {
@@ -312,7 +356,7 @@ func decodeInner(value []byte, status, depth int, at place) (d details) {
 func decodeArray(array []byte, status, depth int, at place) (d details) {
 	n := 0
 	for element := range elements(array) {
-		if n++; n > maxElements || depth >= maxDepth {
+		if n++; n > maxElements {
 			break
 		}
 		inner := at
@@ -323,8 +367,14 @@ func decodeArray(array []byte, status, depth int, at place) (d details) {
 			}
 		case '{':
 			inner = min(at, within)
+			if at == texts {
+				inner = lists
+			}
 		case '[':
 		default:
+			continue
+		}
+		if depth >= maxDepth && element[0] != '"' {
 			continue
 		}
 		if d.take(decode(element, status, depth+1, inner)) {
@@ -419,7 +469,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errs
 	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary":
 		return &f.errorDescription
-	case "description", "desc":
+	case "description", "desc", "info":
 		return &f.description
 	case "explanation", "reason":
 		return &f.explanation
