@@ -140,20 +140,27 @@ var (
 	lockTexts = []Text{
 		{[]string{"account|user|ak|access key|login|logon|you|credential|credentials|password ~ locked|lockout"}, AccountLocked, "The account is locked."},
 		{[]string{"^locked|lockout", "password*|login*|logon*|sign in*|failed attempt*"}, AccountLocked, "Locked: wrong password."},
-		{[]string{"account|user|login|logon|ip|address|client|access ~ locked|blocked|banned|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|password error*|password fail*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login error*|login attempts|authentication fail*|failed auth*"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
-		{[]string{"password*|passwd|passcode*|credential*|login*|logon*|sign in|signin|authentication", "incorrect*|wrong*|invalid*|fail*|bad|unsuccessful*|mistyped", "!too many times|too many tries|too many attempts|so many times|too often", "-request*|call*|api|rate|lock|locks|lockout|be locked|be blocked|be disabled"}, AccountLocked, "Password entered incorrectly too many times."},
+		{[]string{"account|user|login|logon ~ locked|blocked|banned|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|password error*|password fail*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login error*|login attempts|authentication fail*|failed auth*"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
+		{[]string{"ip|address|client|access ~ locked|blocked|banned|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|password error*|password fail*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login error*|login attempts"}, AccountLocked, "Access blocked: wrong password."}, // a firewall blocks a failed authentication, too
+		{[]string{"password*|passwd|passcode*", "incorrect*|wrong*|invalid*|fail*|bad|unsuccessful*|mistyped", "!too many times|too many tries|too many attempts|so many times", "-request*|call*|api|rate|lock|locks|lockout|be locked|be blocked|be disabled"}, AccountLocked, "Password entered incorrectly too many times."},
+		{[]string{"credential*|login*|logon*|sign in|signin|authentication", "incorrect*|wrong*|invalid*|fail*|bad|unsuccessful*|mistyped", "!too many tries|too many attempts|failed too often|failed too many times|wrong too many times|incorrect too many times|invalid too many times|wrong credential* too many times|incorrect credential* too many times|invalid credential* too many times", "-request*|call*|api|rate|lock|locks|lockout|be locked|be blocked|be disabled|failed: too many times|failed, too many times"}, AccountLocked, "The login failed too many times."},
 		{[]string{"!too many > password attempt*|login attempt*|logon attempt*|sign in attempt*|signin attempt*|authentication attempt*|password error*|" +
 			"login failure*|password failure*|logon failure*|authentication failure*|failed attempt*|failed login*|failed logon*|failed sign in*|" +
 			"failed signin*|failed password*|failed auth*|wrong password*|incorrect password*|invalid password*|bad password*|wrong credential*|" +
 			"invalid credential*|incorrect credential*|unsuccessful login*|invalid login*|unsuccessful logon*|unsuccessful attempt*"}, AccountLocked, "Too many failed login attempts."},
 		{[]string{"!exceed*|reached", "failed attempt*|login attempt*|logon attempt*|sign in attempt*|authentication attempt*|password attempt*|failed login*|authentication failure*|login failure*|password error*"}, AccountLocked, "The maximum number of failed logins has been reached."},
 	}
+	expiryTexts = []Text{
+		{[]string{"password|credential|credentials|security token|securitytoken|sts token|federation token|personal access token|refresh token|access key ~ expired"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
+		{[]string{"!expired > password|credential|credentials|security token|sts token|federation token|personal access token|refresh token|access key"}, CredentialExpired, "expired password"},
+	}
 	tokenTexts = []Text{
 		{[]string{"token|session ~ expired|revoked"}, TokenExpired, "The token has expired."},
-		// A gateway may blame the token or the key because it cannot have them checked.
+		// A gateway may blame the token or the key because it cannot have them checked. Another
+		// sentence may only say where to ask.
 		{[]string{"timeout|time out|timed out|connection refused|connection reset|connection closed|connection fail*|connection error|connection to|connect to|connect fail*|unreachable|unavailable|not available|unable to reach|cannot reach|failed to reach|" +
 			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
-			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*"}, Unknown, "failed to verify token: connection to IAM refused"},
+			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*", "token|session|signature*|ak|ak sk|aksk|access key|accesskey|sk|secret key|secretkey|app|app key|appkey|credential|credentials|timestamp"}, Unknown, "failed to verify token: connection to IAM refused"},
 		{[]string{"token|session ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
 		{[]string{"!expired|invalid|revoked > token|x auth token"}, TokenExpired, "Invalid token."},
 	}
@@ -161,18 +168,22 @@ var (
 		{[]string{"!reach*|exceed*", "limit", "ak|access key|access fail*|auth* fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
 		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*"}, AccountLocked, "AK access failed too many times"},
 		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
-	}, lockTexts, []Text{
+	}, lockTexts, expiryTexts, []Text{
 		{[]string{"!signature|signature time > timeout|time out|timed out", "-verif*|validat*|check*|calc*"}, ClockSkew, "The signature has timed out"},
-		{[]string{"app|user|account|domain|tenant ~ disabled|deactivated|frozen|suspended|inactive|not active|deleted|removed|expired"}, CredentialRejected, "failed to verify token: the user is disabled"},
+		{[]string{"app|user|account|domain|tenant ~ disabled|deactivated|frozen|suspended|inactive|not active|deleted"}, CredentialRejected, "failed to verify token: the user is disabled"},
 		{[]string{"!disabled|deactivated|frozen|suspended|inactive|deleted > app|user|account|domain|tenant"}, CredentialRejected, "disabled user"},
 		{[]string{"security token|securitytoken|sts token", "not match*|doesn t match|mismatch*|not belong*|doesn t belong"}, CredentialRejected, "securityToken not match ak"},
 		{[]string{"security token|securitytoken|sts token", "!expire*|invalid|not valid|no longer valid|revoked|not found|not exist*"}, CredentialExpired, "security token has expired"},
 		{[]string{"^verify aksk signature|verify ak sk signature|verify signature|calc aksk signature|calc ak sk signature|signature verification fail*|signature fail*|signature mismatch*|signature does not match|signature not match*", "token", "-signature of"}, SignatureInvalid, "verify aksk signature fail, token not found"},
-		{[]string{"get|getting|query|querying|fetch|fetching|obtain|load|retrieve", "secretkey|secret key|ak|access key|accesskey", "fail*|error|err|unable|cannot|could not", "-ak|access key|accesskey ~ not exist*|does not exist|doesn t exist|doesn* exist|not found|expired|disabled|inactive|frozen|deleted"}, Unknown, "Get secretKey failed,ak:******,err:IAM is down"},
+		{[]string{"get|getting|query|querying|fetch|fetching|obtain|load|retrieve", "secretkey|secret key|ak|access key|accesskey", "fail*|error|err|unable|cannot|could not", "ak|access key|accesskey|user|credential ~ not exist*|does not exist|doesn t exist|doesn* exist|not found|invalid|not valid|not active|inactive|disabled|frozen|deleted|blacklisted"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak is not active"},
+		{[]string{"get|getting|query|querying|fetch|fetching|obtain|load|retrieve", "secretkey|secret key|ak|access key|accesskey", "fail*|error|err|unable|cannot|could not", "!invalid|no such|unknown > ak|access key|accesskey|user|credential"}, CredentialRejected, "Get secretKey failed,ak:******,err:no such ak"},
+		{[]string{"get|getting|query|querying|fetch|fetching|obtain|load|retrieve", "secretkey|secret key|ak|access key|accesskey", "fail*|error|err|unable|cannot|could not", "-ak|access key|accesskey ~ expired"}, Unknown, "Get secretKey failed,ak:******,err:IAM is down"},
 	}, tokenTexts, []Text{
+		{[]string{"token|x auth token > fail*|error|verif*", "!fail* expired|error expired|fail* illegal|error illegal|fail* malformed|error malformed|token is illegal|illegal token|token is malformed|malformed token", "-because|due to|denied|no permission|forbidden|region|get|getting|fetch|obtain|query"}, TokenExpired, "token verify failed, expired"},
+		{[]string{"illegal|malformed > token|x auth token", "-token:*|because|due to|denied|no permission|forbidden|region"}, TokenExpired, "illegal token, not allowed"},
 		{[]string{"token > expires|signature|timestamp|fail*|error|illegal|incorrect|not match*|mismatch*", causes, "-get|getting|fetch|obtain|query"}, TokenExpired, "decrypt token fail"},
 		{[]string{"decrypt*|parse|parsing|verify|validate|timestamp of|signature of|illegal|incorrect|wrong|missing > token|x auth token", causes}, TokenExpired, "failed to verify token"},
-		{[]string{"decrypt*|parse|parsing|verify|validate > token|x auth token", "not exist*|not found|expire*|invalid|signature|timestamp|malformed|illegal|mismatch*"}, TokenExpired, "decrypt token fail: user not exist"},
+		{[]string{"decrypt*|parse|parsing|verify|validate > token|x auth token", "not exist*|not found|expire*|invalid|signature|timestamp|malformed|illegal|mismatch*|check the token*"}, TokenExpired, "decrypt token fail: user not exist"},
 		{[]string{"neither", "x auth token"}, TokenExpired, "neither X-Auth-Token nor Authorization"},
 		{[]string{"!signature|signature time > expired|expires"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
 		{[]string{"ak|access key|accesskey|ak sk|aksk", "not exist*|doesn t exist|doesn* exist|not found|no such|unknown"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
@@ -184,9 +195,7 @@ var (
 		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|doesn t exist|doesn* exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
 		{[]string{"!invalid|incorrect|wrong > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
-	loginTexts = slices.Concat(lockTexts, []Text{
-		{[]string{"password|credential|credentials|security token|securitytoken|sts token|federation token|personal access token|refresh token|access key ~ expired"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
-		{[]string{"!expired > password|credential|credentials|security token|sts token|federation token|personal access token|refresh token|access key"}, CredentialExpired, "expired password"},
+	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
 		{[]string{"account|user ~ disabled|deactivated"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
 		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
@@ -196,7 +205,8 @@ var (
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
 		{[]string{"!already exist|already exists|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
 		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name"}, AlreadyExists, "Duplicate name"},
-		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique|must be unique|exists"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ exists", "-check*|verify|ensure|make sure|confirm|only"}, AlreadyExists, "The email address exists."},
 		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists|" +
 			"exists with same|exists with the same|exists with this|exists with that|exists with name|exists with username|exists with email|same username exists|same email exists|this username exists|this email exists|that username exists|that email exists"}, AlreadyExists, "A user with this name exists."},
 	}
@@ -239,8 +249,10 @@ func ReasonOf(status int, code, message string) Reason {
 		}
 	case m.Reason == TokenExpired: // a new token does not cure a locked account or an expired password
 		texts = loginTexts
-	case m.Reason == CredentialRejected, m.Reason == CredentialExpired, m.Reason == PermissionMissing: // the reason may be that the account is locked
+	case m.Reason == CredentialRejected, m.Reason == CredentialExpired: // the reason may be that the account is locked
 		texts = lockTexts
+	case m.Reason == PermissionMissing: // also after a failed login, so only a clear text counts
+		texts = lockTexts[:1]
 	}
 	return cmp.Or(told(detail(message), texts), m.Reason)
 }
