@@ -754,6 +754,7 @@ func TestAnEchoOfTheRequestIsNeverTheMessage(t *testing.T) {
 	const secret = "s3cr3t in some words"
 	for name, tt := range map[string]struct{ body, want string }{
 		"NestJS's validation error":           {`{"message":[{"target":{"name":"bob","password":"%s"},"value":"%[1]s","property":"password","children":[],"constraints":{"matches":"password must contain a digit"}}],"error":"Bad Request"}`, "password must contain a digit"},
+		"a code and an ID that are JSON":      {`{"code":"{\"password\":\"%s\"}","request_id":"[\"%[1]s\"]","message":"no"}`, "no"},
 		"Mongoose's validation error":         {`{"errors":{"password":{"properties":{"value":"%s"},"kind":"minlength","value":"%[1]s","message":"The password is too short."}}}`, "The password is too short."},
 		"Spring's validation error":           {`{"error":"Bad Request","errors":[{"arguments":["%s"],"rejectedValue":"%[1]s","defaultMessage":"must not be null"}]}`, "must not be null"},
 		"FastAPI's validation error":          {`{"detail":[{"loc":["body","%s"],"input":"%[1]s","msg":"field required"}]}`, "field required"},

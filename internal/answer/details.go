@@ -73,7 +73,7 @@ func decodeBody(header http.Header, body []byte, status int) details {
 			inner.message = []byte("\ufffd")
 		}
 		d.message = inner.message
-		d = d.or(inner)
+		d.fill(inner)
 	}
 	if len(d.code) == 0 && len(d.message) == 0 {
 		d.message = plainText(header.Get("Content-Type"), body)
@@ -128,7 +128,7 @@ func decode(body []byte, status, depth int, at place) details {
 	detail := parseFields(object(f.detail))
 	var d details
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
-		if c := bytes.TrimSpace(text(raw)); len(c) > 0 && !namesStatus(c, status) {
+		if c := bytes.TrimSpace(text(raw)); len(c) > 0 && !namesStatus(c, status) && !isJSON(c) {
 			d.code = c
 			break
 		}
@@ -154,14 +154,15 @@ func decode(body []byte, status, depth int, at place) details {
 		}
 	}
 	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID} {
-		if d.requestID = text(raw); len(d.requestID) > 0 {
+		if id := text(raw); len(id) > 0 && !isJSON(id) {
+			d.requestID = id
 			break
 		}
 	}
 	if len(d.message) == 0 || saysLittle(d.message) { // {"error": "Bad Request", "message": ["name is missing"]}
 		below := descend(whole, f, status, depth, at)
 		d.better(below.message)
-		d = d.or(below)
+		d.fill(below)
 	}
 	return d
 }
@@ -176,8 +177,8 @@ func (d *details) better(m []byte) bool {
 	return more
 }
 
-// or returns d with its empty fields filled in from other.
-func (d details) or(other details) details {
+// fill fills in d's empty fields from other.
+func (d *details) fill(other details) {
 	if len(d.code) == 0 {
 		d.code = other.code
 	}
@@ -187,7 +188,6 @@ func (d details) or(other details) details {
 	if len(d.requestID) == 0 {
 		d.requestID = other.requestID
 	}
-	return d
 }
 
 // descend looks for a message in the members of an object that are objects or arrays
