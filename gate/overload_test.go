@@ -217,3 +217,23 @@ func TestRefusalThatIsHeldBackEndsWithTheContext(t *testing.T) {
 		assert.Equal(t, 3*time.Second, refusal.RetryAfter)
 	})
 }
+
+// A long queue of requests without a deadline is no reason to refuse those with one.
+func TestCallersWithDeadlinesAreServedBesideAJobWithout(t *testing.T) {
+	for timeout, want := range map[time.Duration]int{10 * time.Second: 1150, 7 * time.Second: 1000, 6 * time.Second: 600} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &crowd{g: new(Adaptive), service: bucket(10, 10, time.Second), timeout: timeout}
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					for start := time.Now(); time.Since(start) < 10*time.Minute; {
+						c.call(context.Background())
+					}
+				})
+			}
+			served := c.come(2, 10*time.Minute, 1)
+			wg.Wait()
+			assert.GreaterOrEqual(t, served, want, "a timeout of %v", timeout)
+		})
+	}
+}

@@ -30,6 +30,7 @@ type queue struct {
 	head, tail *waiter
 	look       *waiter // the first waiter that account.free has not passed over
 	n          int
+	limited    int // number of waiters with a deadline
 }
 
 func (q *queue) push(w *waiter) {
@@ -44,6 +45,9 @@ func (q *queue) push(w *waiter) {
 	}
 	q.tail = w
 	q.n++
+	if w.limited {
+		q.limited++
+	}
 }
 
 // rewind forgets which waiters account.free has passed over.
@@ -65,6 +69,9 @@ func (q *queue) remove(w *waiter) {
 	}
 	w.prev, w.next = nil, nil
 	q.n--
+	if w.limited {
+		q.limited--
+	}
 }
 
 // A lane holds the waiters of one priority.

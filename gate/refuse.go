@@ -31,7 +31,7 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	switch {
 	case late:
 		a.overloaded(now)
-	case !a.crowds(w, now, at):
+	case !a.crowds(w, p, now, at, ahead):
 		return nil
 	}
 	if ahead > 0 && w.first() && p != Interactive {
@@ -51,10 +51,15 @@ func (a *account) overloaded(now time.Duration) {
 // refused, because there have been too many requests for longer than it has time. Some
 // requests have to be refused then. If only those were refused that are certain to be too
 // late, each request would wait almost until its deadline, and no time would be left for
-// what depends on it.
-func (a *account) crowds(w *waiter, now, at time.Duration) bool {
+// what depends on it. But the part of the wait that is due to requests without a deadline
+// would not become shorter.
+func (a *account) crowds(w *waiter, p Priority, now, at time.Duration, ahead int) bool {
 	left := w.deadline - now
-	return a.overload > 0 && now-a.overload > left && w.first() && !w.inner && at-now > left/4
+	if a.overload == 0 || now-a.overload <= left || !w.first() || w.inner {
+		return false
+	}
+	rivals := a.lanes[p.lane()].firsts.limited
+	return float64(at-now)*float64(rivals) > float64(left)/4*float64(ahead)
 }
 
 // outlasted reports whether the pause is longer than the waiter's MaxWait. It allows for

@@ -289,6 +289,7 @@ func (c *Controller) most() float64 {
 // now, the request may be sent at once. After a response, call Next again, because the
 // time may have become earlier. backlog is the number of waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
+	c.trial = false
 	if now < c.pause {
 		return c.pause
 	}
