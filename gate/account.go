@@ -68,7 +68,7 @@ type account struct {
 	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
-	missed     int           // number of such requests until then, since the first request after the latest pause was sent
+	missed     int           // number of such requests until then, since the first request after the latest pause was sent; see demand
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
 	checked    time.Duration // end of the pause for which turnAway last checked all waiters
@@ -454,7 +454,7 @@ func (a *account) dispatch() {
 		}
 		if at <= now {
 			a.rank()
-			at = a.pacer.Next(now, a.waiting()+a.missed+a.turned)
+			at = a.pacer.Next(now, a.demand())
 			if at > now && a.holdWindow(now) {
 				continue
 			}
@@ -502,6 +502,16 @@ func (a *account) dispatch() {
 		}
 		w.ready <- nil
 	}
+}
+
+// demand returns the number of waiters and, if no other process shares the pacer, of the
+// callers that have given up since the latest pause ended: others may come in their place.
+// A leader, however, hands out turns for requests that are waiting.
+func (a *account) demand() int {
+	if _, alone := a.pacer.(fleet1.Solo); alone {
+		return a.waiting() + a.missed + a.turned
+	}
+	return a.waiting()
 }
 
 // rank tells the pacer how many requests of each priority wait, if the pacer needs to

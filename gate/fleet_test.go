@@ -346,3 +346,11 @@ func TestPacerLearnsDuringAPauseHowManyRequestsWait(t *testing.T) {
 		}
 	})
 }
+
+// A leader would hand out turns for callers that have given up.
+func TestOnlyWaitersCountInAFleet(t *testing.T) {
+	a := &account{missed: 3, turned: 2, pacer: fleet1.Resume(0, fleet1.Learned{Pace: 1, Silence: 1}, 0)}
+	assert.Equal(t, 5, a.demand())
+	a.pacer = struct{ fleet1.Pacer }{a.pacer}
+	assert.Zero(t, a.demand())
+}
