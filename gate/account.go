@@ -72,9 +72,8 @@ type account struct {
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
 	checked    time.Duration // end of the pause for which turnAway last checked all waiters
-	overload   time.Duration // since when requests are refused as too late, without a time in which none was waiting; 0: they are not
+	overloads  [len(lanes{})]overload
 	operations operations
-	telling    telling
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
 	earlier    count         // a count from before latest; see discount
@@ -89,6 +88,7 @@ type account struct {
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
 	tried      int           // number of trials since one was accepted
+	used       hold          // the latest hold with a window
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
 }
 
@@ -263,7 +263,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		return w, nil
 	}
 	if a.waiting() == 0 {
-		a.heard, a.overload, a.telling = a.now(), 0, telling{}
+		a.heard, a.overloads = a.now(), [len(lanes{})]overload{}
 		if a.pacer != nil {
 			a.pacer.Idle(a.now())
 		} else if a.discount(); 2*a.flying.Load() >= a.slow && a.trickles() {
@@ -473,7 +473,7 @@ func (a *account) dispatch() {
 		} else {
 			w, turn = a.lanes.pop(a.pacer.Probing())
 		}
-		if a.shouldDefer(w, now) {
+		if a.hold.until <= now && a.shouldDefer(w, now) {
 			w.deferred = true
 			w.queue.push(w)
 			continue
@@ -483,7 +483,7 @@ func (a *account) dispatch() {
 		// may have become faster.
 		if w.limited && w.deadline-now < a.answeredFor(w) && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
-			a.overloaded(now)
+			a.overloads[w.lane].late(now)
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
 		}

@@ -37,7 +37,7 @@ func (o *operations) sent(deadline int64) {
 		return
 	}
 	o.order = append(o.order, deadline)
-	for len(o.order) > mostOperations || o.order[0] < time.Now().UnixNano() {
+	for len(o.order) > mostOperations || len(o.order) > 0 && o.order[0] < time.Now().UnixNano() {
 		delete(o.sentWith, o.order[0])
 		o.order = o.order[1:]
 	}

@@ -237,3 +237,57 @@ func TestCallersWithDeadlinesAreServedBesideAJobWithout(t *testing.T) {
 		})
 	}
 }
+
+// One late call in a queue that never runs empty must not make others fail for long.
+func TestAnOverloadEndsAlthoughRequestsAreStillWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{g: new(Adaptive), service: bucket(1, 1, time.Second), timeout: 20 * time.Second}
+		all, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for all.Err() == nil {
+					c.attempts(all)
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		short, stop := context.WithTimeout(context.Background(), time.Second)
+		assert.False(t, c.call(short))
+		stop()
+		time.Sleep(time.Hour)
+		c.answered = 0
+		c.list(20, 1)
+		assert.Equal(t, 20, c.answered)
+		cancel()
+		wg.Wait()
+	})
+}
+
+// A long pause is no overload: afterwards, those who have time are served.
+func TestCallersWhoHaveTimeUntilALongPauseEndsAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{g: new(Adaptive), service: bucket(50, 50, time.Minute), timeout: 30 * time.Second}
+		var wg sync.WaitGroup
+		for range 80 { // use up the bucket, and begin a pause of a minute
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				c.call(ctx)
+			})
+		}
+		wg.Wait()
+		c.answered, c.failed, c.until = 0, 0, 0
+		c.come(1, 58*time.Second, 1)
+		assert.GreaterOrEqual(t, c.answered, 20)
+		assert.Less(t, c.until/time.Duration(c.failed), time.Second, "if only the pause is the reason, callers should learn it at once")
+	})
+}
+
+// A process can be suspended, or its wall clock be set forward.
+func TestRequestWhoseDeadlineHasPassedByTheWallClockCanBeSent(t *testing.T) {
+	var o operations
+	o.sent(time.Now().Add(-1).UnixNano())
+	assert.Empty(t, o.order)
+	assert.Empty(t, o.sentWith)
+}

@@ -14,6 +14,7 @@ type waiter struct {
 	limited    bool          // whether deadline is set
 	held       time.Duration // for how long its refusal is held back: see telling
 	operation  int64         // the deadline as the context has it, if it is set
+	lane       int           // index of its lane
 	begun      bool          // whether it continues an operation: see operations
 	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
 	inner      bool          // whether it is an inner request, which is sent before all others
@@ -105,7 +106,8 @@ func (ls *lanes) waiting() (n int) {
 
 // push adds w to the lane of priority p.
 func (ls *lanes) push(w *waiter, p Priority) {
-	l := &ls[p.lane()]
+	w.lane = p.lane()
+	l := &ls[w.lane]
 	if l.waiting() == 0 {
 		l.passed = 0
 	}

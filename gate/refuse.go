@@ -28,23 +28,41 @@ func (a *account) refuse(w *waiter, p Priority) error {
 		ahead = a.lanes.ahead(w, p)
 	}
 	at, late := a.late(w, now, ahead)
+	o := &a.overloads[p.lane()]
 	switch {
+	case late && !a.queued(w, now):
+		return &Error{RetryAfter: at - now, Err: ErrDeadline}
 	case late:
-		a.overloaded(now)
+		o.late(now)
 	case !a.crowds(w, p, now, at, ahead):
 		return nil
 	}
-	if ahead > 0 && w.first() && p != Interactive {
-		w.held = a.telling.hold(now, w.deadline-now)
+	o.latest = now
+	if w.first() && p != Interactive {
+		w.held = o.telling.hold(now, w.deadline-now)
 	}
 	return &Error{RetryAfter: at - now, Err: ErrDeadline}
 }
 
-// overloaded records that a request has been refused as too late.
-func (a *account) overloaded(now time.Duration) {
-	if a.overload == 0 {
-		a.overload = now
+// queued reports whether w is too late only because others are ahead of it.
+func (a *account) queued(w *waiter, now time.Duration) bool {
+	return !w.inner && w.deadline-max(a.pacer.Earliest(now, 0), now) >= a.answeredFor(w)
+}
+
+// An overload is a time in which requests of one priority are refused because too many
+// others are ahead of them.
+type overload struct {
+	since   time.Duration // when it began; 0: there is none
+	latest  time.Duration // when a request was last refused
+	telling telling
+}
+
+// late records that a request was too late.
+func (o *overload) late(now time.Duration) {
+	if o.since == 0 {
+		o.since = now
 	}
+	o.latest = now
 }
 
 // crowds reports whether a first attempt that can be sent at the given time should be
@@ -52,14 +70,20 @@ func (a *account) overloaded(now time.Duration) {
 // requests have to be refused then. If only those were refused that are certain to be too
 // late, each request would wait almost until its deadline, and no time would be left for
 // what depends on it. But the part of the wait that is due to requests without a deadline
-// would not become shorter.
+// would not become shorter. An overload is over if nobody was refused for as long as the
+// request has time.
 func (a *account) crowds(w *waiter, p Priority, now, at time.Duration, ahead int) bool {
-	left := w.deadline - now
-	if a.overload == 0 || now-a.overload <= left || !w.first() || w.inner {
+	left, o := w.deadline-now, &a.overloads[p.lane()]
+	if o.since == 0 || !w.first() || w.inner {
 		return false
 	}
+	if now-o.latest > left {
+		*o = overload{}
+		return false
+	}
+	wait := at - max(a.pacer.Paused(), now) // a pause delays everybody
 	rivals := a.lanes[p.lane()].firsts.limited
-	return float64(at-now)*float64(rivals) > float64(left)/4*float64(ahead)
+	return now-o.since > left && float64(wait)*float64(rivals) > float64(left)/4*float64(ahead)
 }
 
 // outlasted reports whether the pause is longer than the waiter's MaxWait. It allows for
@@ -181,8 +205,10 @@ func (a *account) turnAway(now time.Duration) {
 		if w.outlasted(pause) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
 		} else if at, late := a.late(w, now, ahead); late {
+			if a.queued(w, now) {
+				a.overloads[w.lane].late(now)
+			}
 			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
-			a.overloaded(now)
 			if w.queue != &a.inner {
 				a.turned++
 			}

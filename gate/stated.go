@@ -71,7 +71,7 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 		// If requests were accepted before the stated end, again and again, it is the end of
 		// another limit's window.
 		a.hold.stated = max(a.hold.stated, now+d)
-		if until := now + d>>(2*a.early); until > a.hold.until {
+		if until := now + d>>(2*a.early); until > a.hold.until && !a.hold.window {
 			a.hold.until, a.hold.next = until, a.hold.again
 			a.hold.trial = a.nextTrial(a.hold)
 		}
@@ -97,7 +97,12 @@ func (a *account) holdWindow(now time.Duration) bool {
 	if !ok || end <= now {
 		return false
 	}
-	a.hold = hold{from: now, until: end, window: true, ticket: a.ticket}
+	from := now
+	if a.used.until == end { // a trial was refused, and the window is the same
+		from = a.used.from
+	}
+	a.hold = hold{from: from, until: end, window: true, ticket: a.ticket}
+	a.used = a.hold
 	a.turnAway(now) // some waiters may have too little time for the next window
 	return true
 }
@@ -135,7 +140,7 @@ func (a *account) resumes() time.Duration {
 func (a *account) trial(now, at time.Duration) time.Duration {
 	c, alone := a.pacer.(fleet1.Solo)
 	due := a.hold.trial > 0 && now >= a.hold.trial
-	if !alone || a.hold.until <= now || at > now && !a.hold.window || !a.hold.window && !due {
+	if !alone || a.hold.until <= now || a.pacer.Paused() > now || at > now && !a.hold.window || !a.hold.window && !due {
 		return at
 	}
 	if at = c.Trial(now); at <= now && due {
@@ -193,6 +198,12 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 // endHold ends a hold whose time is over. If nothing has been sent since the pause began,
 // the controller treats the hold like a wait that the service asked for.
 func (a *account) endHold(now time.Duration) {
+	if c, alone := a.pacer.(fleet1.Solo); alone && a.hold.window {
+		if _, used := c.UsedUp(); !used { // a request was not sent after all, or the statement was dropped
+			a.hold.until = 0
+			return
+		}
+	}
 	if a.hold.until == 0 || now < a.hold.until {
 		return
 	}

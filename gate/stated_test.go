@@ -373,3 +373,85 @@ func TestWaiterForTheStatedEndIsSentWhenItsMaxWaitEndsHoweverManyRequestsWait(t 
 		assert.InDelta(t, 120, took.Seconds(), 1)
 	})
 }
+
+// useUp returns a gate whose account has a stated window of 20 requests per minute that is
+// used up, and the ticket of an earlier request whose outcome was not reported.
+func useUp(t *testing.T) (g *Adaptive, early Ticket) {
+	g = &Adaptive{StartWindow: -1}
+	wait := func() Ticket {
+		ticket, err := g.Wait(t.Context(), plain)
+		require.NoError(t, err)
+		return ticket
+	}
+	early = wait()
+	for range 20 {
+		g.Observe(plain, wait(), accepted)
+	}
+	g.Observe(plain, wait(), Outcome{Result: Throttled, RetryAfter: 59 * time.Second, Limit: Limit{Requests: 20, Per: time.Minute}})
+	for range 20 {
+		ticket := wait()
+		time.Sleep(10 * time.Millisecond)
+		g.Observe(plain, ticket, accepted)
+	}
+	return g, early
+}
+
+func TestNothingIsSentDuringAPauseWhileAWindowIsUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, early := useUp(t)
+		start := time.Now()
+		done := queueUp(t.Context(), g)
+		time.Sleep(10 * time.Second)
+		g.Observe(plain, early, Outcome{Result: Throttled, RetryAfter: 5 * time.Second})
+		require.NoError(t, <-done)
+		assert.GreaterOrEqual(t, time.Since(start), 50*time.Second)
+	})
+}
+
+func TestTurnThatIsGivenBackIsUsedAlthoughTheRestOfTheWindowIsUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := useUp(t)
+		time.Sleep(61 * time.Second)
+		var last Ticket
+		for range 20 {
+			ticket, err := g.Wait(t.Context(), plain)
+			require.NoError(t, err)
+			time.Sleep(10 * time.Millisecond)
+			if last != 0 {
+				g.Observe(plain, last, accepted)
+			}
+			last = ticket
+		}
+		done, start := queueUp(t.Context(), g), time.Now()
+		time.Sleep(time.Second)
+		g.Observe(plain, last, Outcome{Result: NotSent})
+		require.NoError(t, <-done)
+		assert.Less(t, time.Since(start), 3*time.Second)
+	})
+}
+
+func TestRefusedTrialsDoNotRestartMaxWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, s := new(Adaptive), window(200, time.Hour, false)
+		_ = run(g, s, 10, 70*time.Minute, 0, 0, briefly) // learns the window, and uses it up
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				for resend := range 3 {
+					r, began := Request{Key: "k", Resend: resend, MaxWait: 2 * time.Minute}, time.Now()
+					ticket, err := g.Wait(t.Context(), r)
+					if !assert.NoError(t, err) {
+						return
+					}
+					assert.LessOrEqual(t, time.Since(began), 2*time.Minute+10*time.Second)
+					mu.Lock()
+					o := s()
+					mu.Unlock()
+					g.Observe(r, ticket, o)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}

@@ -102,7 +102,7 @@ func (c *Controller) doubt(now time.Duration, a Send) {
 	case s.belief != firm:
 	case s.windowed:
 		switch {
-		case !a.trial:
+		case !a.trial, a.at < s.opened:
 		case s.unused >= 1: // as expected
 			s.unused--
 		default: // a new window has begun, or the window is another limit's

@@ -272,3 +272,15 @@ func TestRetryAfterSupportsAStatementIfItIsMuchOfTheWindowOrTheTimeOfAToken(t *t
 		assert.Equal(t, tt.want, c.supported(), name)
 	}
 }
+
+func TestTrialThatIsAcceptedAfterTheNextWindowHasBegunChangesNothing(t *testing.T) {
+	c := used()
+	c.Trial(60 * sec)
+	s := c.Sent(60*sec, 0)
+	c.Next(61*sec, 1)
+	before := c.statement.opened
+	credit := c.credit
+	c.Accepted(62*sec, s)
+	assert.Equal(t, before, c.statement.opened)
+	assert.InDelta(t, credit, c.credit, 0)
+}
