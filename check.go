@@ -97,9 +97,6 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 }
 
 // requestIDs returns the IDs in the header, in order of preference.
-func requestIDs(h http.Header) (ids [3]string) {
-	for i, name := range [...]string{"X-Openstack-Request-Id", "X-Request-Id", "X-Iam-Trace-Id"} {
-		ids[i] = answer.Label(h.Get(name))
-	}
-	return ids
+func requestIDs(h http.Header) [3]string {
+	return [3]string{answer.Label(h.Get("X-Openstack-Request-Id")), answer.Label(h.Get("X-Request-Id")), answer.Label(h.Get("X-Iam-Trace-Id"))}
 }

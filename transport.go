@@ -211,10 +211,9 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 		return nil, errNoBase
 	case chain.IsPlain(base):
 		return base.RoundTrip(req)
-	}
-	// The default transport may have passed the request back with another URL, or with
-	// another context or to another Transport.
-	if chain.Marks(req, t) > 0 || chain.Depth(0) > 1 {
+	case chain.Marks(req, t) > 0 || chain.Depth(0) > 1:
+		// The default transport has passed the request back with another URL, or with
+		// another context or to another Transport.
 		return chain.Original.RoundTrip(req)
 	}
 	return chain.RoundTrip(base, req, t)
