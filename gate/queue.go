@@ -77,7 +77,9 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // retries and requests that continue an operation, which are usually sent before firsts, because otherwise earlier requests would have been in vain
+	// retries holds retries and requests that continue an operation. They are usually sent
+	// before firsts, because otherwise earlier requests would have been in vain.
+	retries queue
 	firsts  queue
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }

@@ -16,7 +16,8 @@ const mostEarly = 5
 
 // trials are the times of the trials in a hold, as fractions of the rest of it. A trial is
 // a request that is sent although the hold has not ended, because the stated window may be
-// another limit's. Once all trials of a hold have been refused, later holds have none.
+// another limit's. Once all these trials have been sent and none was accepted, there are no
+// others, in later holds either.
 var trials = [...]float64{1. / 16, 1. / 4, 1. / 2}
 
 // shortHold is the length of a hold up to which there are no trials, because little is lost
@@ -34,7 +35,7 @@ const shortHold = 61 * time.Second
 // ends.
 type hold struct {
 	from, until time.Duration // until is 0 if there is no hold
-	window      bool
+	window      bool          // whether a stated window is used up, so more than its end is known
 	stated      time.Duration // the stated end; 0: none, or a request was accepted well before it
 	next        time.Duration // when free has to look again at the waiters that it has passed over
 	again       time.Duration // lower bound of next
@@ -151,8 +152,9 @@ func (a *account) trial(now, at time.Duration) time.Duration {
 }
 
 // free returns, for each lane, the first waiter that the hold does not keep back. If no
-// lane has such a waiter, at is the time at which a lane may have one.
-// Without a hold, found is empty and at is now.
+// lane has such a waiter, at is the time at which a lane may have one. If a trial is due,
+// the waiter whose turn it is counts as not kept back. Without a hold, found is empty and
+// at is now.
 //
 // It does not look at all waiters each time, because there may be very many. It passes over
 // a waiter that is kept back until the hold ends for one of those waiters. As the hold may

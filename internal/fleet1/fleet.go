@@ -43,7 +43,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 // methods are called under the account's lock, and all of an account's times are measured
 // from the same origin. The backlog is the number of waiting requests. In Sent, the
 // backlog also includes the requests that, since the previous Sent, were canceled while
-// they waited or were refused because of their deadlines.
+// they waited or were refused because of their deadlines; in Next of a [Solo], it includes
+// those since the latest pause ended.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
