@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // A crowd makes calls as the Transport does, with up to 20 attempts. A refusal takes 2 ms,
@@ -290,4 +291,25 @@ func TestRequestWhoseDeadlineHasPassedByTheWallClockCanBeSent(t *testing.T) {
 	o.sent(time.Now().Add(-1).UnixNano())
 	assert.Empty(t, o.order)
 	assert.Empty(t, o.sentWith)
+}
+
+// If a Retry-After is too short, the gate's own pauses become longer and longer. A caller
+// that has time until the Retry-After, but not until then, can still be served.
+func TestPauseThatTheServiceDidNotAskForEndsBeforeTheNextDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := Outcome{Result: Throttled, RetryAfter: time.Second}
+		g := throttle(t, refused)
+		for range 4 {
+			passes(t, g, 0, 0, 0, refused)
+		}
+		probe, err := g.Wait(t.Context(), plain)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		done := queueUp(ctx, g)
+		g.Observe(plain, probe, refused)
+		s, _ := g.Stats("k")
+		assert.Less(t, s.Pause, 6*time.Second)
+		assert.NoError(t, <-done)
+	})
 }

@@ -189,7 +189,7 @@ func (a *account) measure(d time.Duration) {
 func (a *account) soonest(from time.Duration) time.Duration {
 	soonest := time.Duration(math.MaxInt64)
 	a.lanes.all(func(w *waiter, _ int) {
-		if at := w.deadline - a.answeredFor(w) - a.answered(); w.limited && at >= from {
+		if at := w.deadline - a.answeredFor(w) - max(a.answered(), shortAnswer); w.limited && at >= from {
 			soonest = min(soonest, at)
 		}
 	})
