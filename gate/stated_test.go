@@ -455,3 +455,62 @@ func TestRefusedTrialsDoNotRestartMaxWait(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// reset returns a gate whose account waits for a stated end in ten minutes.
+func reset(t *testing.T) *Adaptive {
+	g := &Adaptive{StartWindow: -1}
+	for range 20 {
+		passes(t, g, 0, 0, 0, accepted)
+	}
+	passes(t, g, 0, 0, 0, Outcome{Result: Throttled, Limit: Limit{Reset: 10 * time.Minute}})
+	return g
+}
+
+// A caller that was canceled may make others wait behind newer ones, but not in a hold.
+func TestTrialIsSentAlthoughACallerWasCanceledShortlyBefore(t *testing.T) {
+	for _, cancels := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := reset(t)
+			start, done := time.Now(), queueUp(t.Context(), g)
+			other, stop := context.WithCancel(t.Context())
+			defer stop()
+			_ = queueUp(other, g)
+			time.Sleep(5 * time.Second)
+			ctx, cancel := context.WithCancel(t.Context())
+			_ = queueUp(ctx, g)
+			time.Sleep(28 * time.Second)
+			if cancels {
+				cancel()
+			}
+			require.NoError(t, <-done)
+			assert.InDelta(t, 37.5, time.Since(start).Seconds(), 1, "canceled: %v", cancels)
+			cancel()
+		})
+	}
+}
+
+func TestAfterAnAcceptedTrialLaterHoldsHaveTrialsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := reset(t)
+		for range 5 {
+			assert.InDelta(t, 37, passes(t, g, 0, 0, 0, accepted).Seconds(), 2)
+			g.account("k").early = 0 // which would make the holds shorter
+			passes(t, g, 0, 0, 0, Outcome{Result: Throttled, Limit: Limit{Reset: 10 * time.Minute}})
+		}
+	})
+}
+
+func TestThreeRefusedTrialsShowThatTheStatedEndIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, start := reset(t), time.Now()
+		left := func() Outcome {
+			return Outcome{Result: Throttled, Limit: Limit{Reset: 10*time.Minute - time.Since(start)}}
+		}
+		for range 3 {
+			passes(t, g, 0, 0, 0, left())
+		}
+		assert.Less(t, time.Since(start), 9*time.Minute)
+		passes(t, g, 0, 0, 0, left())
+		assert.GreaterOrEqual(t, time.Since(start), 10*time.Minute)
+	})
+}
