@@ -313,3 +313,25 @@ func TestPauseThatTheServiceDidNotAskForEndsBeforeTheNextDeadline(t *testing.T) 
 		assert.NoError(t, <-done)
 	})
 }
+
+func TestAtMost4096DeadlinesAreRemembered(t *testing.T) {
+	var o operations
+	later := time.Now().Add(time.Hour).UnixNano()
+	for i := range int64(5000) {
+		o.sent(later + i)
+	}
+	assert.Len(t, o.order, mostOperations)
+	assert.Len(t, o.sentWith, mostOperations)
+	assert.False(t, o.begun(later), "the oldest should be forgotten first")
+	assert.True(t, o.begun(later+4999))
+}
+
+func TestAnOverloadEndsWhenNobodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{RetryAfter: time.Second})
+		a := g.account("k")
+		a.overloads[Normal.lane()].late(a.now())
+		passes(t, g, 0, time.Minute, 0, accepted)
+		assert.Equal(t, [3]overload{}, a.overloads)
+	})
+}
