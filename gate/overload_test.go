@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 // A crowd makes calls as the Transport does, with up to 20 attempts. A refusal takes 2 ms,
@@ -248,7 +250,9 @@ func TestAnOverloadEndsAlthoughRequestsAreStillWaiting(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for all.Err() == nil {
-					c.attempts(all)
+					ctx, cancel := context.WithTimeout(all, time.Minute)
+					c.attempts(ctx)
+					cancel()
 				}
 			})
 		}
@@ -334,4 +338,36 @@ func TestAnOverloadEndsWhenNobodyWaits(t *testing.T) {
 		passes(t, g, 0, time.Minute, 0, accepted)
 		assert.Equal(t, [3]overload{}, a.overloads)
 	})
+}
+
+func TestRefusalOfAnInteractiveRequestIsNotHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for p, want := range map[Priority]time.Duration{Interactive: 0, Normal: time.Second / 50, Bulk: time.Second / 50} {
+			a := &account{origin: time.Now(), pacer: fleet1.Resume(0, fleet1.Learned{Pace: 1, Best: 1, Silence: 1}, 0)}
+			for range 50 {
+				a.lanes.push(&waiter{}, p)
+			}
+			w := &waiter{limited: true, deadline: time.Second}
+			assert.ErrorIs(t, a.refuse(w, p), ErrDeadline)
+			assert.Equal(t, want, w.held, "%v", p)
+		}
+	})
+}
+
+// After the pause, each waits for few others.
+func TestWaitForAPauseIsNoCrowd(t *testing.T) {
+	a := &account{pacer: fleet1.Resume(0, fleet1.Learned{Pace: 10, Best: 10, Silence: 1}, 6*time.Second)}
+	a.overloads[Normal.lane()] = overload{since: 1, latest: 20 * time.Second}
+	w := &waiter{limited: true, deadline: 30 * time.Second}
+	now := 20 * time.Second
+	for range 5 {
+		a.lanes.push(&waiter{limited: true}, Normal)
+	}
+	assert.False(t, a.crowds(w, Normal, now, now+time.Second, 5))
+	assert.True(t, a.crowds(w, Normal, now, now+3*time.Second, 5))
+	a.overloads[Normal.lane()].since = 11 * time.Second
+	assert.False(t, a.crowds(w, Normal, now, now+3*time.Second, 5), "the overload is shorter than the time that the request has")
+	a.overloads[Normal.lane()].since = 1
+	a.pacer.Pause(now + 5*time.Second)
+	assert.False(t, a.crowds(w, Normal, now, now+6*time.Second, 5))
 }

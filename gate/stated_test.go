@@ -514,3 +514,25 @@ func TestThreeRefusedTrialsShowThatTheStatedEndIsRight(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(start), 10*time.Minute)
 	})
 }
+
+func TestHoldOfAMinuteHasNoTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Adaptive{StartWindow: -1}
+		for range 20 {
+			passes(t, g, 0, 0, 0, accepted)
+		}
+		passes(t, g, 0, 0, 0, Outcome{Result: Throttled, Limit: Limit{Reset: time.Minute}})
+		assert.GreaterOrEqual(t, passes(t, g, 0, 0, 0, accepted), time.Minute)
+	})
+}
+
+// What a late 429 states may be about another limit.
+func TestStatedEndDoesNotProlongTheHoldOfAWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, early := useUp(t)
+		done, start := queueUp(t.Context(), g), time.Now()
+		g.Observe(plain, early, Outcome{Result: Throttled, Limit: Limit{Reset: 10 * time.Minute}})
+		require.NoError(t, <-done)
+		assert.Less(t, time.Since(start), 62*time.Second)
+	})
+}
