@@ -284,3 +284,34 @@ func TestTrialThatIsAcceptedAfterTheNextWindowHasBegunChangesNothing(t *testing.
 	assert.Equal(t, before, c.statement.opened)
 	assert.InDelta(t, credit, c.credit, 0)
 }
+
+// The service knows best when the next window begins.
+func TestWindowBeginsAfterTheRetryAfterOfARefusedTrial(t *testing.T) {
+	for retryAfter, credit := range map[time.Duration]float64{0: 0, 20 * sec: 10} {
+		c := used()
+		c.Accepted(2*sec, c.Sent(sec, 0))
+		c.Trial(30 * sec)
+		c.Refused(31*sec, c.Sent(30*sec, 0), retryAfter)
+		at := c.Paused()
+		c.Next(at, 1)
+		assert.InDelta(t, credit, c.credit, 0, "Retry-After %v", retryAfter)
+	}
+}
+
+func TestRefusedTrialsLengthenTheSilence(t *testing.T) {
+	c := used()
+	for at := 10 * sec; at <= 50*sec; at += 10 * sec {
+		c.Trial(at)
+		c.Refused(at, c.Sent(at, 0), 0)
+		c.Next(at+2*sec, 1)
+	}
+	assert.Greater(t, c.measure, 5.0)
+	assert.Greater(t, c.silence, 8.0)
+}
+
+func TestTrialThatWasNotSentMarksNoOtherRequest(t *testing.T) {
+	c := used()
+	c.Trial(30 * sec)
+	c.Next(61*sec, 1)
+	assert.False(t, c.Sent(61*sec, 0).trial)
+}
