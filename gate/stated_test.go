@@ -526,7 +526,7 @@ func TestHoldOfAMinuteHasNoTrial(t *testing.T) {
 	})
 }
 
-// What a late 429 states may be about another limit.
+// The statement of a late 429 may be about another limit.
 func TestStatedEndDoesNotProlongTheHoldOfAWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, early := useUp(t)
