@@ -30,7 +30,7 @@ func forSDK(base http.RoundTripper) *http.Client {
 }
 
 func mayBeResent(login *http.Request) {
-	login.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
+	login.Header["Idempotency-Key"] = []string{} // without a value, the header is not sent
 }
 
 func forLogin(ctx context.Context) context.Context {

@@ -175,7 +175,7 @@ func ExampleTransport_login() {
 		fmt.Println(err)
 		return
 	}
-	req.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
+	req.Header["Idempotency-Key"] = []string{} // without a value, the header is not sent
 	resp, err := client.Do(req)
 	if err == nil {
 		resp.Body.Close()

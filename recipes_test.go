@@ -127,7 +127,7 @@ func (s *session) renew(ctx context.Context, old string) (string, error) {
 		return "", err
 	}
 	// RetryConnectionErrors may resend this request: a second token does no harm.
-	req.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
+	req.Header["Idempotency-Key"] = []string{} // without a value, the header is not sent
 	resp, err := s.client.Do(req)
 	if errors.Is(err, iamhttp.ErrUnauthorized) {
 		s.refused = err // several wrong passwords may lock the account

@@ -2,7 +2,7 @@
 // responds according to a script, with the error bodies of Keystone, Open Telekom Cloud
 // and the gateways in front of them, and records the requests.
 //
-//	func TestTheClientWaitsAsTold(t *testing.T) {
+//	func TestClientWaitsForRetryAfter(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
 //			var service iamtest.Server
 //			service.Next(iamtest.Throttled(30 * time.Second)) // then 200

@@ -61,7 +61,7 @@ func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 }
 
 // The package comment and README.md contain a copy of this test.
-func TestTheClientWaitsAsTold(t *testing.T) {
+func TestClientWaitsForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(30 * time.Second)) // then 200

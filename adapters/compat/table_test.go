@@ -71,12 +71,13 @@ func (r report) typedIn(m mode) string {
 	var hidden []string
 	for _, row := range r.rows {
 		if row.usually[m.name].typed == untyped {
-			hidden = append(hidden, row.name)
+			name, _, _ := strings.Cut(row.name, ": ")
+			hidden = append(hidden, name)
 		}
 	}
 	by := strings.ReplaceAll(r.typed[m.name], typedBy, "")
 	if len(hidden) > 0 {
-		by += `; not available for "` + strings.Join(hidden, `", "`) + `"`
+		by += "; not in this case: " + strings.Join(hidden, "; ")
 	}
 	return by
 }
