@@ -125,12 +125,12 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	f := failedAttempt{req: c.req, at: time.Now(), fastest: min(c.fastest, time.Since(c.sent)), patience: c.patience, expires: c.expires()}
 	left, _ := f.left()
-	below := limit.Below(left, c.patience.maxWait)
-	l := limit.Of(resp.Header, f.at, below)
+	bound := limit.Bound(left, c.patience.maxWait)
+	l := limit.Of(resp.Header, f.at, bound)
 	if wait, guess := l.Wait(); asked == 0 && (guess || wait == 0) {
 		ctx := c.current.Context()
 		data, _ := bounded.Peek(ctx, resp, min(bounded.MinDrain, bounded.Time(ctx)))
-		l = limit.Stated(resp.Header, data, resp.StatusCode, f.at, below)
+		l = limit.Stated(resp.Header, data, resp.StatusCode, f.at, bound)
 	}
 	return gate.Limit(l)
 }

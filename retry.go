@@ -171,8 +171,8 @@ func (f *failedAttempt) leastWait() time.Duration {
 // limits are stated, [limit.Of] chooses among the waits that, cut to maxWait, end in time.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	left, _ := f.left()
-	below := limit.Below(left, f.patience.maxWait)
-	stated, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, below).Wait()
+	bound := limit.Bound(left, f.patience.maxWait)
+	stated, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, bound).Wait()
 	least := min(stated, f.patience.maxWait)
 	if stated <= wait || least >= left {
 		return wait // the stated wait is no longer than wait, or would end too late

@@ -13,7 +13,7 @@ type waiter struct {
 	deadline   time.Duration
 	limited    bool          // whether deadline is set
 	held       time.Duration // for how long its refusal is held back: see telling
-	operation  int64         // the deadline as the context has it, if it is set
+	operation  int64         // the context's deadline in Unix nanoseconds; valid if limited
 	lane       int           // index of its lane
 	begun      bool          // whether it continues an operation: see operations
 	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
@@ -22,8 +22,8 @@ type waiter struct {
 	prev, next *waiter
 }
 
-// first reports whether nothing depends on the waiter's request yet: it is not a retry, and
-// does not continue an operation.
+// first reports whether no earlier request would be in vain without the waiter's request: it
+// is not a retry, and does not continue an operation.
 func (w *waiter) first() bool { return w.resend == 0 && !w.begun }
 
 // A queue holds waiters in first-in, first-out order.
@@ -89,7 +89,7 @@ type lane struct {
 // waiters thus gets at least about a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the resend count from which on a retry lets a first attempt go first after
+// lateResend is the lowest resend count at which a retry lets a first attempt go first after
 // a pause.
 const lateResend = 3
 
@@ -131,8 +131,8 @@ func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	return w, turn
 }
 
-// head returns the waiter whose turn it is in the lane, which must have one. For probing,
-// see lanes.pop.
+// head returns the next waiter of a lane, which must not be empty. For probing, see
+// lanes.pop.
 func (l *lane) head(probing bool) *waiter {
 	if l.retries.n == 0 || l.retries.head.resend >= lateResend && l.firsts.n > 0 && probing {
 		return l.firsts.head
@@ -140,8 +140,8 @@ func (l *lane) head(probing bool) *waiter {
 	return l.retries.head
 }
 
-// next returns the index of the lane that has the next turn, among those for which may
-// returns true. There must be such a lane.
+// next returns the index of the lane that has the next turn. It considers only the lanes i
+// for which may(i) is true; there must be at least one.
 func (ls *lanes) next(may func(lane int) bool) (turn int) {
 	turn = -1
 	for i := range ls {
@@ -173,8 +173,8 @@ func (ls *lanes) ahead(w *waiter, p Priority) int {
 	return behind(own, urgent)
 }
 
-// behind estimates how many waiters will be sent before a waiter that has own waiters
-// ahead of it in its lane and urgent waiters in more urgent lanes.
+// behind estimates how many waiters will be sent before a given one. own is the number of
+// waiters ahead of it in its lane, and urgent the number of waiters in more urgent lanes.
 func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
 
 // all calls yield with each waiter, and with an estimate of how many waiters will be sent

@@ -66,12 +66,12 @@ func (o *overload) late(now time.Duration) {
 }
 
 // crowds reports whether a first attempt that can be sent at the given time should be
-// refused, because there have been too many requests for longer than it has time. Some
-// requests have to be refused then. If only those were refused that are certain to be too
-// late, each request would wait almost until its deadline, and no time would be left for
-// what depends on it. But the part of the wait that is due to requests without a deadline
-// would not become shorter. An overload is over if nobody was refused for as long as the
-// request has time.
+// refused, because there have been too many requests for longer than the time that it has
+// left. Some requests have to be refused then. If the gate refused only those that are
+// certain to be too late, each request would wait almost until its deadline, and no time
+// would be left for what depends on it. Refusals would not shorten the part of the wait that
+// is due to requests without a deadline, so that part does not count. An overload is over if
+// no request was refused for as long as the new request has left.
 func (a *account) crowds(w *waiter, p Priority, now, at time.Duration, ahead int) bool {
 	left, o := w.deadline-now, &a.overloads[p.lane()]
 	if o.since == 0 || !w.first() || w.inner {
@@ -243,9 +243,10 @@ func (a *account) lostPatience(w *waiter) {
 	a.canceledAt = now
 }
 
-// shouldDefer reports whether w should go behind the other waiters, once. If callers without
-// a deadline give up, in order of arrival each of them would be sent just before that, and
-// none would get a response. A request that has been refused several times is never deferred.
+// shouldDefer reports whether w should go behind the other waiters, which happens at most
+// once. If callers without a deadline give up, and the gate kept the order of arrival, it
+// would send each request just before its caller gives up, and none would get a response. A
+// request that has been refused several times is never deferred.
 func (a *account) shouldDefer(w *waiter, now time.Duration) bool {
 	if w.limited || w.deferred || w.resend > 2 || a.waiting() == 0 || a.canceledAt == 0 || now-a.canceledAt > recent {
 		return false

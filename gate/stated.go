@@ -17,7 +17,7 @@ const mostEarly = 5
 // trials are the times of the trials in a hold, as fractions of the rest of it. A trial is
 // a request that is sent although the hold has not ended, because the stated window may be
 // another limit's. Once all these trials have been sent and none was accepted, there are no
-// others, in later holds either.
+// more trials, not even in later holds.
 var trials = [...]float64{1. / 16, 1. / 4, 1. / 2}
 
 // shortHold is the length of a hold up to which there are no trials, because little is lost
@@ -30,9 +30,9 @@ const shortHold = 61 * time.Second
 // hold with window begins when all requests of a stated window have been sent.
 //
 // A hold is not a pause: it delays a waiter by at most its MaxWait. Unless the hold has a
-// window, a waiter whose deadline is too early for that follows only the gate's own pauses.
-// There is no hold in a fleet, because the leader does not learn when the stated window
-// ends.
+// window, a waiter that would probably miss its deadline because of the hold follows only the
+// gate's own pauses. There is no hold in a fleet, because the leader does not learn when the
+// stated window ends.
 type hold struct {
 	from, until time.Duration // until is 0 if there is no hold
 	window      bool          // whether a stated window is used up, so more than its end is known

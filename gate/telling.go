@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// A caller whose request would be too late learns that early. But a worker that takes the
+// A caller whose request would be too late is told so early. But a worker that takes the
 // next item of a list as soon as a call has failed would use up the list in an instant,
 // because its next request would be too late as well. So a refusal is held back, at first
 // for a short time. If refusals then become rarer, they go to workers that each wait for
 // their previous call, and are held back longer. Otherwise, the callers do not depend on
-// each other, and learn it early.
+// each other, and are told early.
 
 // A telling decides for how long refusals are held back. The zero value is ready to use.
 type telling struct {
-	times float64       // for how many times firstHold refusals are held back
-	from  time.Duration // since when that is so
+	times float64       // how long refusals are held back, in multiples of firstHold
+	from  time.Duration // when their rate was last compared
 	n     int           // number of refusals since then
-	rate  float64       // refusals per second before that; 0: not known
+	rate  float64       // refusals per second before times was last raised; 0: not known
 	rest  int           // number of refusals before times is raised again
 }
 

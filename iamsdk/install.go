@@ -46,8 +46,8 @@ import (
 // Transport only if they have the same Options and the same RoundTripper (or none).
 //
 // Do not let two of the SDK's clients share one http.Client or its RoundTripper if one needs
-// the other to log in. The workarounds would take the other's calls for a part of the login,
-// and end it when one of them gets a 401.
+// the other to log in. The workarounds would mistake the other client's calls for parts of the
+// login, and would end the login when one of these calls gets a 401.
 //
 // If you call Install again for the same client, t replaces the earlier Transport (if t
 // is nil, the earlier one stays), and the Options of every call apply. For this to work, a

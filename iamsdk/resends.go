@@ -17,12 +17,11 @@ import (
 // but the SDK would then return that error instead of the one that its callers expect.
 type resends struct{ marks }
 
-// At most mostKept responses are kept, for keptFor, each with up to 64 KiB of its body. If
-// the maximum is reached, those that are older make room. If there are none, or if its
-// header is huge, a new response is not kept, so its request may be sent twice, as without
-// Install. keptFor is
-// much longer than the 500 ms after which gophertelekomcloud resends, because the response
-// may arrive slowly.
+// At most mostKept responses are kept, each for keptFor and with up to 64 KiB of its body. If
+// the maximum is reached, the responses that have been kept for longer make room. A new
+// response for which there is no room, or whose header is huge, is not kept, so its request
+// may be sent twice, as without Install. keptFor is much longer than the 500 ms after which
+// gophertelekomcloud resends, because the response may arrive slowly.
 const (
 	mostKept = 1000
 	keptFor  = time.Minute

@@ -128,8 +128,8 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 	}
 }
 
-// lessens returns the figures that writeAhead compares. The lower a figure is, the better.
-func (r *report) lessens() []column {
+// compared returns the figures that writeAhead compares. Lower figures are better.
+func (r *report) compared() []column {
 	var all []column
 	for _, s := range r.scenarios {
 		for _, network := range s.over {
@@ -159,10 +159,10 @@ func least(unit string) float64 {
 }
 
 // spread returns the relative difference between a call's best and worst rounds: the
-// median over all calls, and over the units that of selects.
+// median over all calls, and over the units for which of returns true.
 func (r *report) spread(of func(unit string) bool) float64 {
 	var all []float64
-	for _, c := range r.lessens() {
+	for _, c := range r.compared() {
 		for _, p := range r.fleet {
 			s := r.results.of(c.network, c.scenario, p)
 			if s == nil || s.fault != nil || !of(c.unit) {
@@ -185,7 +185,7 @@ func (r *report) writeAhead(w io.Writer) {
 		"(medians over all calls).\n\n",
 		100*least("ns/op"), 100*least("B/op"), 100*r.spread(timed), 100*r.spread(func(unit string) bool { return !timed(unit) }))
 	nowhere := true
-	for _, c := range r.lessens() {
+	for _, c := range r.compared() {
 		own := r.results.of(c.network, c.scenario, peers.Peer{Name: ours})
 		if own == nil || own.fault != nil {
 			continue

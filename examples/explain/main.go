@@ -118,8 +118,8 @@ func find(arg string) ([]func(io.Writer), error) {
 	return nil, fmt.Errorf("explain: %w", err)
 }
 
-// meaning returns functions that explain the status codes whose title and meaning
-// together, and the service codes whose meaning, match all of the words (see has).
+// meaning returns functions that explain the codes that match all of the words (see has). For
+// a status code, the title and the meaning count; for a service code, only the meaning.
 func meaning(words string) (found []func(io.Writer)) {
 	for _, s := range statuses() {
 		if has(s.Title+" "+s.Description, words) {
@@ -172,7 +172,7 @@ func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 // decisions says what the caller should do about each reason. ReasonUnknown is only for
 // messages that say that the service could not check the credentials.
 var decisions = map[iamhttp.Reason]string{
-	iamhttp.ReasonUnknown:            "the service could not check this; logging in again does not help",
+	iamhttp.ReasonUnknown:            "the service could not check the credentials; logging in again does not help",
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
 	iamhttp.ReasonCredentialExpired:  "get a new password, access key or temporary credential",

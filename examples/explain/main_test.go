@@ -209,7 +209,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      depends on the message; without one, token expired\n"), stdout)
 		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked,`+"\n")
 		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret`+"\n")
-		assert.Contains(t, stdout, "unknown reason,\n              the service could not check this; logging in again does not help\n")
+		assert.Contains(t, stdout, "unknown reason,\n              the service could not check the credentials; logging in again does\n              not help\n")
 		for line := range strings.SplitSeq(stdout, "\n") {
 			assert.LessOrEqual(t, len(line), 80, line)
 		}

@@ -156,8 +156,9 @@ var (
 	}
 	tokenTexts = []Text{
 		{[]string{"token|session ~ expired|revoked"}, TokenExpired, "The token has expired."},
-		// A gateway may blame the token or the key because it cannot have them checked. Another
-		// sentence may only say where to ask.
+		// A gateway may blame the token or the key although it only failed to have them
+		// checked. The failure must be in the same sentence, because a word such as "backend"
+		// in another sentence may only say where to get help.
 		{[]string{"timeout|time out|timed out|connection refused|connection reset|connection closed|connection fail*|connection error|connect to|connection to|connect fail*|unreachable|unavailable|not available|unable to reach|cannot reach|failed to reach|" +
 			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
 			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*", "token|session|signature*|ak|ak sk|aksk|access key|accesskey|sk|secret key|secretkey|app|app key|appkey|credential|credentials|timestamp"}, Unknown, "failed to verify token: connection to IAM refused"},
@@ -212,7 +213,7 @@ var (
 	}
 )
 
-// causes is a line for texts that blame the token only if they state no other cause, as
+// causes is a line for texts that do not blame the token if they also state another cause, as
 // in "failed to verify token: IAM is in maintenance".
 const causes = "-token:*|token,*|fail:*|fail,*|failed:*|failed,*|failure:*|failure,*|error:*|error,*|err:*|because|due to|denied|not allowed|no permission|forbidden|region"
 
@@ -251,7 +252,7 @@ func ReasonOf(status int, code, message string) Reason {
 		texts = loginTexts
 	case m.Reason == CredentialRejected, m.Reason == CredentialExpired: // the reason may be that the account is locked
 		texts = lockTexts
-	case m.Reason == PermissionMissing: // also after a failed login, so only a clear text counts
+	case m.Reason == PermissionMissing: // such a code may also follow a failed login, so only a clear text counts
 		texts = lockTexts[:1]
 	}
 	return cmp.Or(told(detail(message), texts), m.Reason)

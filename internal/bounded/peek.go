@@ -97,7 +97,7 @@ func (p *peekedBody) unread() (data []byte, truncated bool) {
 }
 
 // fit returns data without spare capacity, in a smaller array if most of the present one is
-// not used: errors may be kept for long.
+// not used: errors may be kept for a long time.
 func fit(data []byte) []byte {
 	if cap(data) > 2*len(data)+512 {
 		return bytes.Clone(data)

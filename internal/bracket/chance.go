@@ -7,8 +7,8 @@ import "time"
 // per second. It is then better to keep to the best pace.
 type chance struct {
 	found   bool    // whether refusals are assumed to be random, so they do not lower the pace below the best one
-	low     average // epochs blamed on the pace while found was false
-	high    average // epochs blamed on the pace since found became true
+	low     average // epochs whose end was blamed on the pace while found was false
+	high    average // epochs whose end has been blamed on the pace since found became true
 	lowered int     // number of epochs that ended well below the best pace since the latest attempt to return to it
 	patient int     // value of lowered at which the next attempt may begin; 0 means leastPatient
 }
@@ -33,10 +33,10 @@ func (a *average) add(e epoch) {
 func (a *average) perEpoch() float64  { return a.accepted / a.epochs }
 func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 
-// byChance corrects the pace after an epoch that ended with a refusal for which the pace
-// was blamed. If low paces are refused too, but rarely, and at most half of the best pace
-// gets through, the best pace is tried again. The attempt ends when requests are refused
-// more than twice as often as before, or no longer rarely, or when it does not pay.
+// byChance corrects the pace after an epoch whose final refusal was blamed on the pace. If
+// requests are also refused at low paces, but rarely, and at most half of the best pace gets
+// through, the best pace is tried again. The attempt ends when requests are refused more than
+// twice as often as before, or no longer rarely, or when too few more of them get through.
 func (c *Controller) byChance(now time.Duration, e epoch) {
 	l := &c.chance
 	if l.found {

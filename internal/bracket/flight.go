@@ -13,18 +13,18 @@ import "time"
 type flight struct {
 	flying int // number of requests that have no outcome yet, including those of earlier epochs
 
-	cap     int           // assumed limit on the number of requests in flight; 0: none is assumed
-	sure    bool          // whether a request beyond the cap, as it was at the time, has been refused
-	extra   int           // how many requests beyond the cap may be in flight, as a trial
-	step    int           // initial value of extra in the latest trial
-	pace    float64       // the pace that the cap has replaced; 0: none yet
-	strikes int           // number of recent refusals of requests that were sent within the cap
-	raised  int           // number that was accepted in flight when the cap was last raised; 0: not raised since a refusal
-	undone  int           // number of times in a row that a refusal within the cap has undone a raise
-	since   time.Duration // when the cap was set, or was last kept or lowered after a refusal
-	hold    float64       // units, or round trips if these are longer, from since to the next trial; a cap that is not sure is usually tried sooner
+	cap       int           // assumed limit on the number of requests in flight; 0: none is assumed
+	confirmed bool          // whether a request beyond the cap, as it was at the time, has been refused
+	extra     int           // how many requests beyond the cap may be in flight, as a trial
+	step      int           // initial value of extra in the latest trial
+	pace      float64       // the pace that the cap has replaced; 0: none yet
+	strikes   int           // number of recent refusals of requests that were sent within the cap
+	raised    int           // number that was accepted in flight when the cap was last raised; 0: not raised since a refusal
+	undone    int           // number of times in a row that a refusal within the cap has undone a raise
+	since     time.Duration // when the cap was set, or was last kept or lowered after a refusal
+	hold      float64       // units, or round trips if these are longer, from since to the next trial; an unconfirmed cap is usually tested sooner
 
-	dropped time.Duration // send time of the latest request when a cap was last dropped
+	dropped time.Duration // when a cap was last dropped, the send time of the latest request
 	doubt   float64       // seconds after dropped for which no cap is suspected
 
 	first    bool // whether suspect comes from the first burst
@@ -52,7 +52,7 @@ func (c *Controller) capAccepted(s Send) {
 	case f.cap == 0:
 		return
 	case s.at <= f.since: // a request sent by then says nothing about the current cap
-	case s.flying > f.cap && !f.sure:
+	case s.flying > f.cap && !f.confirmed:
 		c.dropCap()
 		return
 	case s.flying > f.cap:
@@ -90,15 +90,15 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 		if f.raised == 0 {
 			f.undone = 0
 		}
-		f.sure, f.strikes = true, 0
+		f.confirmed, f.strikes = true, 0
 		f.hold = min(2*f.hold, c.HoldMost)
-	case !f.sure, f.strikes+1 >= mostCapStrikes:
+	case !f.confirmed, f.strikes+1 >= mostCapStrikes:
 		c.dropCap()
 		return false
 	case !f.reaches(s): // the cap is not the cause, but this may be a single fault
 		f.strikes++
 	case s.flying <= f.raised && f.undone+1 >= mostUndone: // as many were accepted, and then refused, again and again
-		f.sure = false
+		f.confirmed = false
 		c.dropCap()
 		return false
 	default:
@@ -123,7 +123,7 @@ func (c *Controller) dropCap() {
 		c.pace = c.flight.pace
 	}
 	doubt := leastDoubt
-	if !c.flight.sure { // there never was such a limit: the requests in flight were a burst
+	if !c.flight.confirmed { // there never was such a limit: the requests in flight were a burst
 		doubt = min(max(4*c.flight.doubt, doubt), mostDoubt)
 		c.burst0 = max(c.burst0, float64(c.flight.cap))
 	}
@@ -184,7 +184,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 }
 
 func (c *Controller) setCap(now time.Duration, n int) {
-	c.flight.cap, c.flight.sure, c.flight.strikes = n, false, 0
+	c.flight.cap, c.flight.confirmed, c.flight.strikes = n, false, 0
 	c.flight.hold, c.flight.since = c.Hold, now
 }
 
@@ -195,7 +195,7 @@ func (c *Controller) setCap(now time.Duration, n int) {
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	quick := c.quick()
-	if f.flying > f.cap && !f.sure {
+	if f.flying > f.cap && !f.confirmed {
 		if at := later(c.last, c.refusedBy()); at > now {
 			return at
 		}
@@ -205,7 +205,7 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		}
 		return now
 	}
-	if quick && !f.sure && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
+	if quick && !f.confirmed && f.flying == f.cap && f.extra == 0 && f.accepted == 0 {
 		// An extra request that is sent right after those that fill the cap may overtake
 		// one of them, which would then be refused although the cap is right.
 		if at := later(c.last, duration(max(c.delay(), c.StepSends/c.pace))); at > now {
@@ -213,10 +213,10 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		}
 	}
 	full := f.extra == 0 && f.flying >= f.cap
-	doubtful := !f.sure && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
+	doubtful := !f.confirmed && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
 	if held := seconds(now-f.since) > f.hold*max(c.unit(), c.trip); full && (doubtful || held) {
 		f.step = 1
-		if f.sure {
+		if f.confirmed {
 			f.step = max(1, f.cap/20)
 		}
 		f.extra = f.step

@@ -11,10 +11,10 @@ import (
 
 // capped returns a controller with a cap of 20 and the given number of requests in
 // flight.
-func capped(sure bool, flying int) *Controller {
+func capped(confirmed bool, flying int) *Controller {
 	c := paced()
 	c.measure, c.flying = 1, flying
-	c.flight = flight{flying: flying, cap: 20, sure: sure, hold: 10, since: 90 * sec}
+	c.flight = flight{flying: flying, cap: 20, confirmed: confirmed, hold: 10, since: 90 * sec}
 	return c
 }
 
@@ -49,7 +49,7 @@ func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing
 			}
 			c.Next(2*sec, 100)
 			assert.Equal(t, tt.want, c.flight.cap)
-			assert.False(t, c.flight.sure)
+			assert.False(t, c.flight.confirmed)
 		})
 	}
 }
@@ -77,7 +77,7 @@ func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 			c.flight.suspect, c.flight.accepted = tt.suspect, tt.accepted
 			c.suspectCap(100 * sec)
 			assert.Equal(t, []int{tt.cap, tt.then}, []int{c.flight.cap, c.flight.suspect})
-			assert.False(t, c.flight.sure, "the cap should not be sure, because the cause may be a rate")
+			assert.False(t, c.flight.confirmed, "the cap should not count as confirmed, because the cause may be a rate")
 			if tt.cap > 0 {
 				assert.Equal(t, 100*sec, c.flight.since)
 				assert.Equal(t, c.Hold, c.flight.hold)
@@ -182,7 +182,7 @@ func TestNoRequestIsSentDuringAPauseEvenIfTheCapAllowsIt(t *testing.T) {
 	assert.Equal(t, 105*sec, c.Next(100*sec, 9))
 }
 
-func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
+func TestUnconfirmedCapIsTestedByOneExtraRequest(t *testing.T) {
 	c := capped(false, 20)
 	c.last, c.trip, c.silence, c.lo = 100*sec, 2, 3, 1
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request has been accepted")
@@ -199,7 +199,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 		burst := c.burst
 		assert.True(t, c.Refused(101*sec, s, 0))
 		assert.Equal(t, []int{20, 0, 0}, []int{c.flight.cap, c.flight.extra, c.flight.strikes})
-		assert.True(t, c.flight.sure)
+		assert.True(t, c.flight.confirmed)
 		assert.Equal(t, 20.0, c.flight.hold, "the next trial should come later")
 		assert.Equal(t, 101*sec, c.flight.since)
 		c.Accepted(101*sec, with(20))
@@ -210,7 +210,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 }
 
 // A rate limit with slow responses keeps looking like a limit on the number in flight.
-func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
+func TestEachWrongCapPreventsTheNextOneForLonger(t *testing.T) {
 	c := capped(false, 20)
 	c.last = 100 * sec
 	for _, want := range []float64{20, 80, 320, mostDoubt, mostDoubt} {
@@ -219,21 +219,21 @@ func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 		assert.Equal(t, want, c.flight.doubt)
 		now := c.flight.dropped + duration(want) - 1
 		c.suspectCap(now)
-		assert.Zero(t, c.flight.cap, "no cap should be set while it is doubted")
+		assert.Zero(t, c.flight.cap, "no cap should be set so soon after a wrong one")
 		c.suspectCap(now + 1)
 		assert.Equal(t, 20, c.flight.cap)
 	}
-	c.flight.sure = true
+	c.flight.confirmed = true
 	c.dropCap()
 	assert.Equal(t, leastDoubt, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
 // As many requests as a wrong cap allowed were accepted at once, so they were a burst.
 func TestRequestsWithinAWrongCapHadBeenSavedUp(t *testing.T) {
-	for sure, want := range map[bool]float64{false: 20, true: 5.9} {
-		c := capped(sure, 20)
+	for confirmed, want := range map[bool]float64{false: 20, true: 5.9} {
+		c := capped(confirmed, 20)
 		c.dropCap()
-		assert.InDelta(t, want, c.burst0, 1e-9, "a request beyond the cap was refused: %v", sure)
+		assert.InDelta(t, want, c.burst0, 1e-9, "a request beyond the cap was refused: %v", confirmed)
 	}
 }
 
@@ -257,7 +257,7 @@ func TestCapIsTestedAgainAfterTenUnitsOrTenRoundTrips(t *testing.T) {
 	}
 }
 
-func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
+func TestConfirmedCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
 	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may be sent together
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial within ten units")
@@ -301,7 +301,7 @@ func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T
 	assert.Equal(t, 1, c.flight.strikes)
 	assert.False(t, c.capRefused(112*sec, with(13)), "two refusals far below the cap should disprove it")
 	c = capped(false, 20)
-	assert.False(t, c.capRefused(100*sec, with(20)), "a refusal within a cap that is not sure should disprove it")
+	assert.False(t, c.capRefused(100*sec, with(20)), "a refusal within an unconfirmed cap should disprove it")
 
 	c = capped(true, 1)
 	c.flight.cap = 1
@@ -361,7 +361,7 @@ func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 			c.sent, c.refused, c.flight.accepted = tt.sent, with(tt.flying), 14
 			c.suspectCap(3 * sec)
 			assert.Equal(t, tt.cap, c.flight.cap)
-			assert.False(t, c.flight.sure)
+			assert.False(t, c.flight.confirmed)
 		})
 	}
 }

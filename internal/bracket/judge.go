@@ -34,7 +34,7 @@ type memory struct {
 type epoch struct {
 	accepted, took, silence float64
 	pace                    float64 // the pace when the refused request was sent
-	steady                  bool    // whether the pace did not change, most outcomes are known, and there was no gap in which the limit could save up all that it can
+	steady                  bool    // whether the pace did not change, most outcomes are known, and no gap was long enough for the limit to save up all that it can
 }
 
 // used returns the rate of an epoch whose limit was used up all the time.

@@ -83,7 +83,7 @@ func (c *Controller) UsedUp() (next time.Duration, ok bool) {
 }
 
 // Trial returns the time at which a request may be sent although a stated window has not
-// ended, which is now unless one in flight may be such a request. If so, the next request
+// ended. This is now, unless a request in flight may be a trial. If it is now, the next request
 // that is passed to Sent is a trial: its refusal is expected, so it is blamed on nothing.
 func (c *Controller) Trial(now time.Duration) time.Duration {
 	if c.flying > 0 {
@@ -184,11 +184,12 @@ func (c *Controller) consider(first bool) {
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.per <= longestUsed && s.dark >= max(4/rate, s.per/4)
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
-	// The first epoch may agree with the statement by chance. Unless whole windows are
-	// used, the pace is therefore high enough for doubt to notice that until a refusal has
-	// confirmed the statement: at least one request per two waits. (A Retry-After that
-	// agrees with the statement supports it.) After that, it is at least two per hour.
-	// Otherwise, a statement about another limit could stop the account for days.
+	// The first epoch may agree with the statement by chance. Until a refusal has confirmed
+	// the statement, the pace is therefore high enough for the method doubt to notice: at
+	// least one request per two waits. (A Retry-After that agrees with the statement supports
+	// it.) After that, the pace is at least two requests per hour, because a statement about
+	// another limit could otherwise stop the account for days. Neither bound applies if whole
+	// windows are used.
 	if !s.windowed {
 		wait := longestGap / 2
 		if !s.confirmed {
@@ -229,8 +230,8 @@ func (c *Controller) agree() {
 }
 
 // supported reports whether Retry-After is about what the statement suggests: much of the
-// window or, for a token bucket, the time until the next token. Services round it up. No
-// Retry-After is no contradiction.
+// window or, for a token bucket, the time until the next token. Services round it up. A
+// missing Retry-After is not a contradiction.
 func (c *Controller) supported() bool {
 	token := 1 / c.statement.rate()
 	return c.asked == 0 || c.asked >= c.statement.per/4 || c.asked >= token/4 && c.asked-1 <= token

@@ -17,18 +17,18 @@ import (
 //
 // A malformed field is ignored as a whole, as the draft requires. If there are several
 // limits, only the used-up ones count, unless none is used up; of those that count, the
-// one with the longest wait below the given one is returned. A policy counts only if its quota unit (qu) is
-// requests, which is also the default. The package has its own parser because the root
-// module must not get another dependency, and because only lists of strings and tokens
-// with a few parameters have to be parsed.
-func structured(h http.Header, below time.Duration) (l Limit) {
+// one with the longest wait shorter than bound is returned. A policy counts only if its
+// quota unit (qu) is requests, which is also the default. The package has its own parser
+// because the root module must not get another dependency, and because only lists of strings
+// and tokens with a few parameters have to be parsed.
+func structured(h http.Header, bound time.Duration) (l Limit) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
 		limits = nil
 	}
 	var chosen *item
 	for i := range limits {
-		if c := &limits[i]; chosen == nil || c.before(chosen, below) {
+		if c := &limits[i]; chosen == nil || c.before(chosen, bound) {
 			chosen = c
 		}
 	}
@@ -96,10 +96,10 @@ type item struct {
 }
 
 // before reports whether i is more likely than o to be the limit that refused the
-// request. Waits of below or more, and absurd ones, do not count.
-func (i *item) before(o *item, below time.Duration) bool {
+// request. Absurd waits, and those of bound or longer, do not count.
+func (i *item) before(o *item, bound time.Duration) bool {
 	wait := func(x *item) time.Duration {
-		if t := window(x.t, time.Second); t < below {
+		if t := window(x.t, time.Second); t < bound {
 			return t
 		}
 		return 0

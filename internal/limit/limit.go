@@ -48,29 +48,30 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 	return l.Per / windowShare, true
 }
 
-// Any makes a wait of any length count, if you pass it as below to Longer, Stated or Of.
+// Any is the bound for Longer, Stated and Of with which waits of any length count.
 const Any = time.Duration(math.MaxInt64)
 
-// Below returns what to pass as below if a wait must end before left and is cut to most.
-func Below(left, most time.Duration) time.Duration {
+// Bound returns the bound for Longer, Stated and Of if a wait is cut to most and must then be
+// shorter than left.
+func Bound(left, most time.Duration) time.Duration {
 	if most < left {
 		return Any
 	}
 	return left
 }
 
-// Longer returns the limit that asks for the longer wait; waits of below or more do not
+// Longer returns the limit that asks for the longer wait. Only waits shorter than bound
 // count. A stated end takes precedence over a part of a window, which is only a guess. If
 // these rules do not decide, Longer returns l or, if l states nothing, other.
-func (l Limit) Longer(other Limit, below time.Duration) Limit {
+func (l Limit) Longer(other Limit, bound time.Duration) Limit {
 	mine, myGuess := l.Wait()
 	theirs, theirGuess := other.Wait()
 	switch {
 	case l == (Limit{}):
 		return other
-	case theirs <= 0 || theirs >= below:
+	case theirs <= 0 || theirs >= bound:
 		return l
-	case mine <= 0 || mine >= below || myGuess && !theirGuess || myGuess == theirGuess && theirs > mine:
+	case mine <= 0 || mine >= bound || myGuess && !theirGuess || myGuess == theirGuess && theirs > mine:
 		return other
 	}
 	return l
@@ -78,28 +79,29 @@ func (l Limit) Longer(other Limit, below time.Duration) Limit {
 
 // Stated returns the limit that a response states in its header or in its body. at is the
 // time when the response arrived. data is the body as far as it was read. If the
-// header and the body state different limits, Longer chooses one of them.
-func Stated(h http.Header, data []byte, status int, at time.Time, below time.Duration) Limit {
-	l := Of(h, at, below)
+// header and the body state different limits, Longer chooses one of them. Only waits shorter
+// than bound count.
+func Stated(h http.Header, data []byte, status int, at time.Time, bound time.Duration) Limit {
+	l := Of(h, at, bound)
 	if len(data) > 0 && (h["Content-Encoding"] != nil || mayState(data)) {
-		l = l.Longer(OfMessage(answer.OneLine(answer.Message(h, data, status))), below)
+		l = l.Longer(OfMessage(answer.OneLine(answer.Message(h, data, status))), bound)
 	}
 	return l
 }
 
 // Of returns the limit that a response states in its header. A response may contain
 // several statements, for example from a service and from a proxy in front of it. The
-// statement that asks for the longest wait shorter than below counts, with two exceptions:
+// statement that asks for the longest wait shorter than bound counts, with two exceptions:
 // X-Retry-After and X-RateLimit-Retry-After, which say when to retry, take precedence over
 // what is known of a window, and a stated end over a guess (see Longer).
-func Of(h http.Header, at time.Time, below time.Duration) Limit {
-	l := asked(h, at, below)
+func Of(h http.Header, at time.Time, bound time.Duration) Limit {
+	l := asked(h, at, bound)
 	// If the chosen statement has no number of requests, the first of these that has one
 	// provides it.
-	stated := [...]Limit{structured(h, below), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
-	if l.Reset == 0 || l.Reset >= below {
+	stated := [...]Limit{structured(h, bound), dictionary(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
+	if l.Reset == 0 || l.Reset >= bound {
 		for _, other := range stated {
-			l = l.Longer(other, below)
+			l = l.Longer(other, bound)
 		}
 	}
 	if l.Requests == 0 {
@@ -118,11 +120,12 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 // say why it failed.
 func Asks(h http.Header, at time.Time) bool { return asked(h, at, Any).Reset > 0 }
 
-// asked returns the wait for which these two fields ask, as Of does.
-func asked(h http.Header, at time.Time, below time.Duration) (l Limit) {
+// asked returns the wait that these two fields ask for. As with Of, only waits shorter than
+// bound count.
+func asked(h http.Header, at time.Time, bound time.Duration) (l Limit) {
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
 		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
-			l = l.Longer(Limit{Reset: d}, below)
+			l = l.Longer(Limit{Reset: d}, bound)
 		}
 	}
 	return l

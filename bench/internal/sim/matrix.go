@@ -69,9 +69,8 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns the elements of from whose names are in names, a list separated by
-// commas. The elements are in the order of this list. The name "all" stands for all
-// elements.
+// Select picks elements of a slice by name. names is a list separated by commas, and the
+// result has the order of this list. The name "all" stands for all elements.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {
