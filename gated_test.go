@@ -112,7 +112,7 @@ func TestEachAttemptIsReportedToTheGateOnce(t *testing.T) {
 	}
 }
 
-func TestCodeInAlsoRetryThatAsksForAWaitIsReportedAsThrottled(t *testing.T) {
+func TestResponseThatAsksForAWaitIsReportedAsThrottledIfAlsoRetryListsItsCode(t *testing.T) {
 	throttled := gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second}
 	stated := gate.Outcome{Result: gate.Throttled, Limit: gate.Limit{Reset: 7 * time.Second}}
 	for name, tt := range map[string]struct {
@@ -121,18 +121,18 @@ func TestCodeInAlsoRetryThatAsksForAWaitIsReportedAsThrottled(t *testing.T) {
 		header []string
 		want   gate.Outcome
 	}{
-		"a 503":                                       {503, "GET", []string{"Retry-After: 7"}, throttled},
-		"a 403":                                       {403, "GET", []string{"Retry-After: 7"}, throttled},
-		"a 503 on a POST":                             {503, "POST", []string{"Retry-After: 7"}, throttled},
-		"a 503 without Retry-After":                   {503, "GET", nil, gate.Outcome{}},
-		"a 403 without Retry-After":                   {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
-		"a 502 that is not listed":                    {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
-		"a 498 with X-Retry-After":                    {498, "GET", []string{"X-Retry-After: 7"}, stated},
-		"a 503 with X-RateLimit-Retry-After":          {503, "GET", []string{"X-RateLimit-Retry-After: 7"}, stated},
-		"a 498 with both":                             {498, "GET", []string{"X-Retry-After: 8", "Retry-After: 7"}, gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second, Limit: gate.Limit{Reset: 8 * time.Second}}},
-		"a 503 with X-Retry-After: 0":                 {503, "GET", []string{"X-Retry-After: 0"}, gate.Outcome{}},
-		"a 503 with a limit's headers":                {503, "GET", []string{"X-RateLimit-Limit: 60", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"}, gate.Outcome{}},
-		"a 502 with X-Retry-After that is not listed": {502, "GET", []string{"X-Retry-After: 7"}, gate.Outcome{}},
+		"a 503":                              {503, "GET", []string{"Retry-After: 7"}, throttled},
+		"a 403":                              {403, "GET", []string{"Retry-After: 7"}, throttled},
+		"a 503 on a POST":                    {503, "POST", []string{"Retry-After: 7"}, throttled},
+		"a 503 without Retry-After":          {503, "GET", nil, gate.Outcome{}},
+		"a 403 without Retry-After":          {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
+		"an unlisted 502":                    {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+		"a 498 with X-Retry-After":           {498, "GET", []string{"X-Retry-After: 7"}, stated},
+		"a 503 with X-RateLimit-Retry-After": {503, "GET", []string{"X-RateLimit-Retry-After: 7"}, stated},
+		"a 498 with both":                    {498, "GET", []string{"X-Retry-After: 8", "Retry-After: 7"}, gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second, Limit: gate.Limit{Reset: 8 * time.Second}}},
+		"a 503 with X-Retry-After: 0":        {503, "GET", []string{"X-Retry-After: 0"}, gate.Outcome{}},
+		"a 503 with a limit's headers":       {503, "GET", []string{"X-RateLimit-Limit: 60", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"}, gate.Outcome{}},
+		"an unlisted 502 with X-Retry-After": {502, "GET", []string{"X-Retry-After: 7"}, gate.Outcome{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -249,7 +249,7 @@ func TestHTTP2StreamResetsUseUpTheAttempts(t *testing.T) {
 }
 
 // Over HTTP/2, net/http's Close of a response body waits until the request body is no longer
-// being sent. A Read of that body may take any time.
+// being sent. A Read of the request body may take arbitrarily long.
 func TestHTTP2FailureArrivesWhileTheRequestBodyIsStillBeingRead(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{403, 408, 429} {
@@ -276,7 +276,7 @@ func TestHTTP2FailureArrivesWhileTheRequestBodyIsStillBeingRead(t *testing.T) {
 							w.Close()
 						})
 						quiet.Go(func() { <-release; r.Close() })
-						return io.NopCloser(r), nil // so Close does not end a Read, as with http.NewRequest for a reader without Close
+						return io.NopCloser(r), nil // like http.NewRequest for a reader without Close, so that Close does not end a Read
 					}
 					first, _ := body()
 					if mode == "with a Recorder" {

@@ -325,7 +325,7 @@ func TestReasonIsDerivedFromAMessageWithInvalidEscapes(t *testing.T) {
 func TestReasonIsUnknownIfTheMessageThatDecidesIsUnreadable(t *testing.T) {
 	for _, text := range []string{
 		`\u0001\u0002`, "\x00\x1f", "\u200b\u202e", // no printable character
-		"\xd3\xc3\xbb\xa7\xd2\xd1\xcb\xf8\xb6\xa8", // another encoding than UTF-8
+		"\xd3\xc3\xbb\xa7\xd2\xd1\xcb\xf8\xb6\xa8", // an encoding other than UTF-8
 		"\u9501", "\u7528\u6237\u5df2\u88ab\u9501\u5b9a", // Chinese, for "locked" and "the user has been locked"
 	} {
 		for _, code := range []string{"APIG.0301", "APIGW.0301", "APIG.0303", "APIG.0305"} {
@@ -565,8 +565,8 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 	}
 }
 
-// A documented code does not tell whether the account is locked, too. Then neither a new
-// token nor another attempt with the same password helps.
+// A documented code does not tell whether the account is also locked or the password has
+// expired. If so, neither a new token nor another attempt with the same password helps.
 func TestReasonIsTheLockOrTheExpiredPasswordThatTheMessageAddsToTheServiceCode(t *testing.T) {
 	for _, tt := range []struct {
 		status  int

@@ -211,7 +211,7 @@ func TestWrapPrefersTheMoreDetailedErrorOfAResponse(t *testing.T) {
 }
 
 // While an SDK tidies up after a failure, a second request may get the same code.
-func TestWrapDoesNotTakeAnotherRequestsFailureForTheErrors(t *testing.T) {
+func TestWrapIgnoresTheFailureOfAnotherRequest(t *testing.T) {
 	for name, tt := range map[string]struct {
 		method, path, id string
 		same             bool

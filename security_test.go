@@ -95,7 +95,7 @@ var securityTests = []struct {
 		"TestNothingSecretIsPrintedLoggedOrMarshaled",
 		"TestNothingInThisPackagePrintsASecret",
 	}},
-	{"make an aksk.Transport sign for another host", []string{"TestWhichRequestsAreSignedAgain"}},
+	{"make an aksk.Transport sign for another host", []string{"TestRequestIsSignedAgainOnlyIfItsSignatureIsStaleAndReplaceable"}},
 	{"send half a body, an empty body or a mixture of two", []string{
 		"TestRequestWhoseBodyCannotBeReplayedIsSentOnce",
 		"TestUploadThrottledBeforeItsEndIsReplayedByteForByte",

@@ -94,7 +94,7 @@ func inSeconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds()) + 
 
 func gated() *iamhttp.Transport { return &iamhttp.Transport{Gate: new(gate.Adaptive)} }
 
-func TestNoCallFailsBecauseOfARightStatement(t *testing.T) {
+func TestNoCallFailsBecauseACorrectLimitIsStated(t *testing.T) {
 	for name, state := range map[string]func(http.Header, time.Duration){
 		"window":                 limitHeader(200, 5*time.Minute),
 		"window and Retry-After": andRetryAfter(limitHeader(200, 5*time.Minute)),
@@ -115,7 +115,7 @@ func TestNoCallFailsBecauseOfARightStatement(t *testing.T) {
 	}
 }
 
-func TestRightStatementHelpsWheneverTheCallsBegin(t *testing.T) {
+func TestCorrectStatedLimitHelpsWheneverTheCallsBegin(t *testing.T) {
 	ietf := func(h http.Header, left time.Duration) {
 		h.Set("RateLimit", `"a";r=0;t=`+inSeconds(left))
 		h.Set("RateLimit-Policy", `"a";q=200;w=300`)

@@ -36,7 +36,7 @@ func once(req *http.Request) *http.Request {
 	return req
 }
 
-func TestWhichRequestsAreSignedAgain(t *testing.T) {
+func TestRequestIsSignedAgainOnlyIfItsSignatureIsStaleAndReplaceable(t *testing.T) {
 	const yes, no = true, false
 	token := func(t *testing.T) *http.Request {
 		t.Helper()

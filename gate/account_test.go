@@ -115,7 +115,7 @@ func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, map[time.Duration]int{
 			0:                       5,  // half of the window, because no request had arrived for a long time
-			3500 * time.Millisecond: 5,  // in flight: 14, then 19; the window grows to 19, which is half of its start more than is in flight
+			3500 * time.Millisecond: 5,  // in flight: 14, then 19; the window grows to 19: the 14 in flight, plus half of its start
 			5500 * time.Millisecond: 10, // in flight: 19, then 29; the window grows by half, to 28.5
 		}, left)
 	})
@@ -143,14 +143,14 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		for range 10 + 5 {
 			leave(t, g, "k")
 		}
-		assert.Zero(t, time.Since(start), "the window should be free again, and half of it saved up")
+		assert.Zero(t, time.Since(start), "the window should be free again, and room for half a window saved up")
 		leave(t, g, "k")
-		assert.Equal(t, longAnswer, time.Since(start), "only half of the window should have been saved up")
+		assert.Equal(t, longAnswer, time.Since(start), "only room for half a window should have been saved up")
 		assert.EqualValues(t, 10+50+10+5+1, g.account("k").flying.Load())
 	})
 }
 
-func TestBurstIsNotHeldBackBecauseOfRequestsThatHaveBeenInFlightForLong(t *testing.T) {
+func TestBurstIsNotHeldBackBecauseOfSlowRequestsInFlight(t *testing.T) {
 	const ms = time.Millisecond
 	for name, tt := range map[string]struct {
 		slow        int // number of requests that stay in flight
@@ -184,7 +184,7 @@ func TestBurstIsNotHeldBackBecauseOfRequestsThatHaveBeenInFlightForLong(t *testi
 	}
 }
 
-func TestRequestsInFlightForLongDoNotMakeRoomOnceTheyHaveEnded(t *testing.T) {
+func TestSlowRequestsMakeNoRoomOnceTheyHaveEnded(t *testing.T) {
 	for _, result := range []Result{Accepted, Unknown, NotSent} {
 		t.Run(result.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestWaiterIsSentAfterTwoSecondsHoweverManyRequestsSpreadOverTimeAreInFlight
 	})
 }
 
-// Otherwise, a service that does not respond to anybody would be flooded.
+// A service that responds to no request must not be flooded.
 func TestBurstIsHeldBackIfNothingIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
@@ -414,7 +414,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // after throttling, this request stays in flight; before throttling, the next call to free takes it out of flight
+						left += len(a.tickets) // after throttling, this request stays in flight; before throttling, the next call to free ends it
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -487,7 +487,7 @@ func TestWaiterIsTooLateIfTheTurnsAheadLeaveNoTimeForItsResponse(t *testing.T) {
 	}{
 		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // a response may take 1.2 round trips
 		{6, 6599 * ms, true}, {6, 6600 * ms, false},
-		{0, 1 * ms, false}, {0, 0, true}, // the first waiter may be tried if any time is left
+		{0, 1 * ms, false}, {0, 0, true}, // the first waiter may be sent as long as any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
 		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "wrong earliest turn for %+v", tt)
@@ -548,7 +548,7 @@ func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testin
 		patient := wait(1, time.Minute)
 		assert.Empty(t, hasty)
 		p.gap = 100 * time.Millisecond // now 4000 turns take more than six minutes
-		wait(500, 5*time.Second)       // the gate checks all waiters when an eighth as many have arrived
+		wait(500, 5*time.Second)       // so many arrivals (over an eighth of the waiters) make the gate check all waiters
 		assert.Len(t, hasty, 4000-50, "only 50 hasty requests can be sent before their deadline")
 		assert.Empty(t, patient, "a waiting request was refused because of requests ahead that will not be sent")
 		assert.Empty(t, wait(1, time.Minute), "a new request was refused because of requests ahead that will not be sent")
@@ -673,7 +673,7 @@ func TestTimeWithoutRequestsDoesNotCountAsTimeThatResponsesTake(t *testing.T) {
 	})
 }
 
-func TestWhichWaitersGoBehindTheOthersWhileCallersGiveUp(t *testing.T) {
+func TestWaiterGoesBehindTheOthersIfItsCallerMayGiveUpBeforeTheResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const s, ms = time.Second, time.Millisecond
 		g := new(Adaptive)
@@ -686,7 +686,7 @@ func TestWhichWaitersGoBehindTheOthersWhileCallersGiveUp(t *testing.T) {
 		for range 3 {
 			a.lostPatience(&waiter{since: a.now() - s})
 		}
-		a.lostPatience(&waiter{since: a.now() - 10*s, limited: true}) // its deadline has ended, which says nothing
+		a.lostPatience(&waiter{since: a.now() - 10*s, limited: true}) // its deadline has passed, which does not show that its caller gave up
 		a.lostPatience(&waiter{since: a.now() - 10*s, inner: true})
 		now := a.now()
 		for name, tt := range map[string]struct {

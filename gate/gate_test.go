@@ -56,7 +56,7 @@ func TestErrorUnwrapsToItsReason(t *testing.T) {
 	assert.NotErrorIs(t, &gate.Error{Err: gate.ErrPaused}, gate.ErrDeadline)
 }
 
-func TestStatsOfAnAccountThatWasNeverThrottled(t *testing.T) {
+func TestStatsShowAnAccountThatWasNeverThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate.Adaptive{StartWindow: 3}
 		_, ok := g.Stats(plain.Key)
@@ -78,7 +78,7 @@ func TestStatsOfAnAccountThatWasNeverThrottled(t *testing.T) {
 	})
 }
 
-func TestStatsOfAThrottledAccount(t *testing.T) {
+func TestStatsShowAThrottledAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		held := enter(t, g, 0) // in flight since before the 429

@@ -177,7 +177,7 @@ func TestManyCallsWithOneDeadlineDoNotKeepOthersFromBeingSent(t *testing.T) {
 }
 
 // If callers have little time, few of them wait at once, although there is much to do.
-func TestPaceAfterARefusalTakesCallersIntoAccountThatHaveGivenUp(t *testing.T) {
+func TestPaceAfterARefusalTakesIntoAccountCallersThatHaveGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{g: new(Adaptive), service: bucket(2, 1, 5*time.Second), timeout: 1100 * time.Millisecond}
 		served := c.come(3, 10*time.Minute, 1)
@@ -222,7 +222,7 @@ func TestRefusalThatIsHeldBackEndsWithTheContext(t *testing.T) {
 }
 
 // A long queue of requests without a deadline is no reason to refuse those with one.
-func TestCallersWithDeadlinesAreServedBesideAJobWithout(t *testing.T) {
+func TestCallersWithDeadlinesAreServedBesideAJobWithoutOne(t *testing.T) {
 	for timeout, want := range map[time.Duration]int{10 * time.Second: 1150, 7 * time.Second: 1000, 6 * time.Second: 600} {
 		synctest.Test(t, func(t *testing.T) {
 			c := &crowd{g: new(Adaptive), service: bucket(10, 10, time.Second), timeout: timeout}
@@ -285,7 +285,7 @@ func TestCallersWhoHaveTimeUntilALongPauseEndsAreServed(t *testing.T) {
 		c.answered, c.failed, c.until = 0, 0, 0
 		c.come(1, 58*time.Second, 1)
 		assert.GreaterOrEqual(t, c.answered, 20)
-		assert.Less(t, c.until/time.Duration(c.failed), time.Second, "if only the pause is the reason, callers should learn it at once")
+		assert.Less(t, c.until/time.Duration(c.failed), time.Second, "if only the pause is the reason, callers should be told at once")
 	})
 }
 
@@ -298,7 +298,8 @@ func TestRequestWhoseDeadlineHasPassedByTheWallClockCanBeSent(t *testing.T) {
 }
 
 // If a Retry-After is too short, the gate's own pauses become longer and longer. A caller
-// that has time until the Retry-After, but not until then, can still be served.
+// whose deadline is after the Retry-After, but before the end of such a pause, can still be
+// served.
 func TestPauseThatTheServiceDidNotAskForEndsBeforeTheNextDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := Outcome{Result: Throttled, RetryAfter: time.Second}
@@ -316,7 +317,7 @@ func TestPauseThatTheServiceDidNotAskForEndsBeforeTheNextDeadline(t *testing.T) 
 		g.Observe(plain, probe, refused)
 		s, _ := g.Stats("k")
 		assert.Less(t, s.Pause, 6*time.Second)
-		assert.Greater(t, s.Pause, 5*time.Second, "who cannot even wait for Retry-After does not count")
+		assert.Greater(t, s.Pause, 5*time.Second, "a caller that cannot even wait for Retry-After should not count")
 		assert.Error(t, <-late)
 		assert.NoError(t, <-done)
 	})
@@ -358,8 +359,8 @@ func TestRefusalOfAnInteractiveRequestIsNotHeldBack(t *testing.T) {
 	})
 }
 
-// After the pause, each waits for few others.
-func TestWaitForAPauseIsNoCrowd(t *testing.T) {
+// After the pause, each request waits for only a few others.
+func TestWaitForAPauseDoesNotCountAsAWaitForOtherRequests(t *testing.T) {
 	a := &account{pacer: fleet1.Resume(0, fleet1.Learned{Pace: 10, Best: 10, Silence: 1}, 6*time.Second)}
 	a.overloads[Normal.lane()] = overload{since: 1, latest: 20 * time.Second}
 	w := &waiter{limited: true, deadline: 30 * time.Second}

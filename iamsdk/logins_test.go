@@ -201,7 +201,7 @@ func TestEachCallLogsInAgainBeforeItsSecond401EndsIt(t *testing.T) {
 }
 
 // A program that makes the same call in a loop resembles an SDK that resends in a loop.
-func TestEach401OfAProgramsLoopIsReturnedWhileAnotherGoroutineLogsIn(t *testing.T) {
+func TestEach401InAProgramsLoopIsReturnedWhileAnotherGoroutineLogsIn(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -218,7 +218,7 @@ func TestEach401OfAProgramsLoopIsReturnedWhileAnotherGoroutineLogsIn(t *testing.
 	})
 }
 
-func TestTheNextCallOfAProgramsLoopLogsInAfterALoginWithoutAUsableToken(t *testing.T) {
+func TestTheNextCallInAProgramsLoopLogsInAfterALoginWithoutAUsableToken(t *testing.T) {
 	for name, page := range map[string]iamtest.Answer{
 		"a truncated page":              {Status: 200, Body: "<html>", Fault: iamtest.Reset},
 		"a truncated body with a token": iamtest.Answer{Status: 201, Body: "{", Fault: iamtest.Reset}.With("X-Subject-Token", "token-x"),
@@ -523,7 +523,7 @@ func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	})
 }
 
-func TestEachCallReturnsWhenTheServiceRespondsAtRandom(t *testing.T) {
+func TestEachCallReturnsHoweverTheServiceResponds(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
 	for seed := range uint64(8) { // few, so that the test is fast; hundreds of other seeds passed, too
 		eachKind(t, func(t *testing.T, k kind) {

@@ -532,7 +532,7 @@ func TestEach401OfAProgramThatCallsItselfIsReturnedIfItsSDKDoesNotLogIn(t *testi
 	}
 }
 
-func TestEach401OfAProgramsLoopIsReturnedIfTheTokenStaysTheSame(t *testing.T) {
+func TestEach401InAProgramsLoopIsReturnedIfTheTokenStaysTheSame(t *testing.T) {
 	for name, sdk := range sdks {
 		var service iamtest.Server
 		service.On("/", iamtest.Keystone(401, "No."))

@@ -132,7 +132,7 @@ func TestEveryProcessRejoinsAfterAnOutageIfTheServerIsUpTo300msAway(t *testing.T
 				w.relay.freeze()
 				time.Sleep(8 * time.Second)
 				w.relay.thaw()
-				time.Sleep(75 * time.Second) // a process that has flapped stays away for up to a minute
+				time.Sleep(75 * time.Second) // a process that keeps losing the server stays away for up to a minute
 				alone := 0
 				for range 100 {
 					time.Sleep(100 * time.Millisecond)
@@ -142,7 +142,7 @@ func TestEveryProcessRejoinsAfterAnOutageIfTheServerIsUpTo300msAway(t *testing.T
 						}
 					}
 				}
-				assert.Less(t, alone, 20, "processes were alone too often when each of the 4 was checked 100 times")
+				assert.Less(t, alone, 20, "each of the 4 processes was checked 100 times, and found alone too often")
 				c.left.Store(0)
 				w.relay.setDelay(time.Millisecond)
 				c.wait(t)

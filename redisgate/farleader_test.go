@@ -65,7 +65,7 @@ func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 					}
 				}
 				_, after, _ := a.counts()
-				assert.Less(t, alone, 15, "processes were alone too often when each of the 5 was checked 300 times")
+				assert.Less(t, alone, 15, "each of the 5 processes was checked 300 times, and found alone too often")
 				assert.InEpsilon(t, (after-before)/5, c.done[0].Load()-calls, 0.1, "a near process should get its share")
 				assert.Greater(t, after-before, 2600)
 				for _, b := range books {

@@ -55,5 +55,5 @@ func TestLagFollowsTheSlowestTurnAndShrinksSlowly(t *testing.T) {
 	assert.Equal(t, apart+150*time.Millisecond, l.after(3*time.Second, apart))
 	assert.Equal(t, apart, l.after(time.Minute, apart))
 	l.after(time.Minute, apart+time.Hour)
-	assert.Equal(t, apart+maxLag, l.after(time.Minute, apart), "a turn must not be kept for long")
+	assert.Equal(t, apart+maxLag, l.after(time.Minute, apart), "a turn must not be kept longer than maxLag")
 }

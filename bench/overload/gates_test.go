@@ -40,8 +40,8 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with one gate per process, which the function one makes. If this
-// function returns nil, the clients have no gate.
+// gatesOf makes clients with one gate per process. Calling one creates such a gate; if it
+// returns nil, the clients have no gate.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
@@ -67,8 +67,8 @@ type settings struct {
 	key  func(*http.Request) string // GateKey
 }
 
-// client returns a sim.Client whose Transports have these settings, and gates that the
-// function one makes.
+// client returns a sim.Client whose Transports have these settings, and gates that are
+// created by calling one.
 func (set settings) client(one func() gate.Gate) sim.Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{

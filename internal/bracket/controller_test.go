@@ -28,7 +28,7 @@ func paced() *Controller {
 	return c
 }
 
-func TestPauseLengthAfterARefusal(t *testing.T) {
+func TestPauseAfterARefusal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked time.Duration
 		set   func(*Controller)
@@ -374,7 +374,7 @@ func TestAfterFourUnitsEarliestAssumesThatThePaceDoublesOncePerUnit(t *testing.T
 	assert.Less(t, c.Earliest(9*sec, 100_000), 60*sec)
 }
 
-func TestTimeAtWhichTheNextRequestIsSent(t *testing.T) {
+func TestNextRequestIsSentInTurnAtOnceOrAfterAWait(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want time.Duration
@@ -459,7 +459,7 @@ func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 
 // Unless a row changes it, the bracket is open, from 8 to 14.4. A row closes it by setting
 // hi to closedBy.
-func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
+func TestPaceIsRaisedWhenAndAsFarAsTheBracketAllows(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
 	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // requests have waited, so only the proof of the pace counts

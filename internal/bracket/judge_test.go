@@ -157,7 +157,7 @@ func TestKeepKeepsTheLatestEightValues(t *testing.T) {
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
 
-func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
+func TestFirstEpochGivesAnEstimateOfThePaceAndTheBurst(t *testing.T) {
 	inf := math.Inf(1)
 	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
 	// 100 requests in 10 s and two seconds of silence are 8.33/s; the pace is higher by
@@ -226,19 +226,19 @@ func TestRateThatWasAcceptedFor5SecondsBeforeTheFirstRefusalIsRemembered(t *test
 }
 
 // The rate of an epoch is a bound of the limit only if the limit was used up all the time.
-func TestWhenTheRateOfAnEpochIsABoundOfTheLimit(t *testing.T) {
+func TestRateOfAnEpochIsABoundOfTheLimitOnlyIfTheLimitWasUsedUp(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want bool
 	}{
-		"all outcomes are known":                            {func(*Controller) {}, true},
-		"half of the requests have no response":             {func(c *Controller) { c.accepted, c.flying = 10, 10 }, true},
-		"more than half of the requests have no response":   {func(c *Controller) { c.accepted, c.flying = 9, 11 }, false},
-		"the pace was raised":                               {func(c *Controller) { c.raises = 1 }, false},
-		"for most of the time, no request was waiting":      {func(c *Controller) { c.idle = 2 }, false},
-		"an outcome is not known":                           {func(c *Controller) { c.unknown = 1 }, false},
-		"a gap too short to save up all that the limit can": {func(c *Controller) { c.gap = 1.1 }, true}, // 21 requests in 3 s, and 7.9 can be saved up
-		"a gap in which all is saved up":                    {func(c *Controller) { c.gap = 1.2 }, false},
+		"all outcomes are known":                                   {func(*Controller) {}, true},
+		"half of the requests have no response":                    {func(c *Controller) { c.accepted, c.flying = 10, 10 }, true},
+		"more than half of the requests have no response":          {func(c *Controller) { c.accepted, c.flying = 9, 11 }, false},
+		"the pace was raised":                                      {func(c *Controller) { c.raises = 1 }, false},
+		"for most of the time, no request was waiting":             {func(c *Controller) { c.idle = 2 }, false},
+		"an outcome is not known":                                  {func(c *Controller) { c.unknown = 1 }, false},
+		"a gap too short for the limit to save up all that it can": {func(c *Controller) { c.gap = 1.1 }, true}, // 21 requests in 3 s, and 7.9 can be saved up
+		"a gap in which all is saved up":                           {func(c *Controller) { c.gap = 1.2 }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -341,7 +341,7 @@ func TestLongestGapBetweenTwoRequestsIsCountedPerEpoch(t *testing.T) {
 	assert.Zero(t, c.gap)
 }
 
-func TestEffectOfAFailedProbe(t *testing.T) {
+func TestFailedProbesMayShowAShortWindow(t *testing.T) {
 	inf := math.Inf(1)
 	for name, tt := range map[string]struct {
 		set          func(*Controller)
@@ -390,7 +390,7 @@ func justRefused() *Controller {
 	return c
 }
 
-func TestBoundsProvenByAnEpoch(t *testing.T) {
+func TestEpochProvesBoundsOfThePace(t *testing.T) {
 	steady := epoch{accepted: 59, took: 10, steady: true}
 	for name, tt := range map[string]struct {
 		set    func(*Controller)
@@ -431,7 +431,7 @@ func TestBoundsProvenByAnEpoch(t *testing.T) {
 	}
 }
 
-func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
+func TestPaceIsChosenBetweenTheBounds(t *testing.T) {
 	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) } // between 4 and 16
 	probing := func(c *Controller) {                                          // 20 requests in a second, 10 more than the base allows
 		c.base, c.began, c.from = 10, 10, moment{11 * sec, 1}
@@ -490,7 +490,7 @@ func TestRequestsAcceptedBeyondTheHighestPossibleRateHadBeenSavedUp(t *testing.T
 	}
 }
 
-func TestCauseOfARefusal(t *testing.T) {
+func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 	const pace, burst, both, window = "the pace", "the burst", "both", "a window"
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
@@ -563,7 +563,7 @@ func TestBestPaceIsTriedAgainAfterRareRefusalsOnlyIfThePaceIsBlamed(t *testing.T
 	}
 }
 
-func TestRateProvenByAnEpoch(t *testing.T) {
+func TestEpochProvesARate(t *testing.T) {
 	for name, tt := range map[string]struct {
 		accepted         int
 		sumSent, sumTime float64
@@ -590,7 +590,7 @@ func TestRateProvenByAnEpoch(t *testing.T) {
 }
 
 // The epoch of justRefused proves 1.9 requests per second, and a silence of 4 s follows.
-func TestBestPaceAfterAnEpoch(t *testing.T) {
+func TestBestPaceIsReplacedByABetterOneOrWhenItExpires(t *testing.T) {
 	const proven = 21. / 11
 	for name, tt := range map[string]struct {
 		best, cost float64
@@ -669,7 +669,7 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 	}
 }
 
-func TestLowerBoundOfThePace(t *testing.T) {
+func TestPaceIsAtLeastOneRequestPerTwoWaits(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, longest float64
 		heardAt        time.Duration // the refused request was sent at 12 s, and the pause ended at 12.5 s

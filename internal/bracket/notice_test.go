@@ -29,7 +29,7 @@ func TestRequestsThatWereNotRefusedInTimeCountAsAcceptedIfRefusalsAreQuick(t *te
 	assert.Zero(t, c.passed(12*sec), "refusals take more than a quarter of a round trip, so they are not quick")
 }
 
-func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
+func TestRequestIsKnownToBeAcceptedAfterADelay(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want float64
@@ -49,11 +49,11 @@ func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
 	}
 }
 
-func TestTimeThatRefusalsTake(t *testing.T) {
+func TestTimeThatRefusalsTakeIsBoundedAndThenMeasured(t *testing.T) {
 	c := New(sec, []Mark{{}, {sec, 0}}, 1, 0, sec)
 	assert.InDelta(t, 1, c.notice, 1e-9, "the bound is the age of the account, one second")
 	c.notices(0.01)
-	assert.InDelta(t, 0.01, c.notice, 1e-9, "the first refusal that is timed replaces the bound")
+	assert.InDelta(t, 0.01, c.notice, 1e-9, "the first timed refusal replaces the bound")
 	c.notices(5)
 	assert.InDelta(t, 0.02+(5-0.01)/8-0.01, c.notice, 1e-9)
 	c.notices(0.01)
@@ -100,7 +100,7 @@ func TestRequestBeyondACapIsNotSentTogetherWithThoseThatFillIt(t *testing.T) {
 
 // At a low pace, responses are rare, and requests that take very long may be in flight all
 // the time.
-func TestResponsesMayBeAsFarApartAsRequests(t *testing.T) {
+func TestServiceCountsAsRespondingIfItsResponsesAreAsFarApartAsTheRequests(t *testing.T) {
 	c := swift()
 	c.trip, c.notice, c.pace = 0.05, 0.005, 2
 	c.flying, c.heardOn = 3, 10*sec
@@ -118,9 +118,9 @@ func TestRequestsInFlightAreNotSettledIfOthersGotNoResponse(t *testing.T) {
 	assert.False(t, c.settled(11*sec))
 }
 
-// If refusals are quick, the round trip of four seconds decides nothing that depends only
-// on whether requests are refused.
-func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
+// These decisions depend only on whether requests are refused, so they must not wait for the
+// round trip of four seconds.
+func TestControllerDoesNotWaitForARoundTripIfRefusalsAreQuick(t *testing.T) {
 	t.Run("step", func(t *testing.T) {
 		c := swift()
 		c.measure, c.pace = 0.01, 1000
@@ -158,7 +158,7 @@ func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
 		c := swift()
 		c.heardOn, c.pace, c.burst0 = 100*sec, 20, 9
 		c.probe = probe{base: 10, began: 10, over: 1}
-		c.latest.at = 100*sec - 1100*ms // proven after (9+1)/(20-10) s, and 1.25 times the delay
+		c.latest.at = 100*sec - 1100*ms // proven after (9+1)/(20-10) s plus 1.25 times the delay
 		c.measure = 0.1
 		c.raise(100*sec, 1e3)
 		assert.InDelta(t, 20, c.base, 1e-9)
@@ -171,7 +171,7 @@ func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
 		c.raise(100*sec, 1e3)
 		assert.Greater(t, c.pace, 11.0)
 	})
-	t.Run("patience before the way back to the best pace", func(t *testing.T) {
+	t.Run("wait before the return to the best pace", func(t *testing.T) {
 		c := swift()
 		c.heardOn, c.best, c.cost, c.busy, c.measure = 100*sec, 100, 0.1, 1, 0.1
 		c.raise(100*sec, 1e3)
@@ -179,13 +179,13 @@ func TestQuickRefusalsDecideInPlaceOfTheRoundTrip(t *testing.T) {
 	})
 }
 
-func TestRefusalsWhoseSendTimeIsUnknownRaiseTheBoundOfTheTimeThatTheyTake(t *testing.T) {
+func TestRefusalsWithAnUnknownSendTimeRaiseTheBoundOfTheTimeThatRefusalsTake(t *testing.T) {
 	c := New(100*ms, []Mark{{}}, 9, 0, sec)
 	c.Refused(300*ms, Send{}, sec)
 	assert.InDelta(t, 0.3, c.notice, 1e-9)
 	c.notices(0.01)
 	c.Refused(900*ms, Send{}, sec)
-	assert.InDelta(t, 0.01, c.notice, 1e-9, "no bound is needed once a refusal was timed")
+	assert.InDelta(t, 0.01, c.notice, 1e-9, "no bound is needed once a refusal has been timed")
 }
 
 func TestFirstGuessCountsRequestsInFlightOnlyAfterTwiceTheTimeThatRefusalsTake(t *testing.T) {
@@ -210,7 +210,7 @@ func TestAcceptedRequestsInFlightEndASeriesOfProbes(t *testing.T) {
 	assert.Equal(t, 1, c.Probes())
 }
 
-func TestRefusalThatTakesLongerCountsAtOnce(t *testing.T) {
+func TestRefusalThatTakesLessThanTwiceAsLongCountsInFull(t *testing.T) {
 	c := swift()
 	c.notices(0.018)
 	assert.InDelta(t, 0.018, c.notice, 1e-9)

@@ -197,7 +197,7 @@ func TestWaitsThatAreTooLongDoNotHideShorterOnes(t *testing.T) {
 	asks := header("X-Retry-After", "58", "X-RateLimit-Reset", "3000", "RateLimit", `"b";r=0;t=7`)
 	for _, tt := range []struct {
 		h           http.Header
-		below, want time.Duration
+		bound, want time.Duration
 	}{
 		{h, Any, 3000 * time.Second},
 		{h, 3000 * time.Second, 7 * time.Second},
@@ -207,8 +207,8 @@ func TestWaitsThatAreTooLongDoNotHideShorterOnes(t *testing.T) {
 		{asks, 59 * time.Second, 58 * time.Second},
 		{asks, 58 * time.Second, 7 * time.Second},
 	} {
-		got, _ := Of(tt.h, now, tt.below).Wait()
-		assert.Equal(t, tt.want, got, "%v, waits below %v", tt.h, tt.below)
+		got, _ := Of(tt.h, now, tt.bound).Wait()
+		assert.Equal(t, tt.want, got, "%v, waits shorter than %v", tt.h, tt.bound)
 	}
 	h = header("X-RateLimit-Limit", "60r/s")
 	got, fromWindow := Stated(h, []byte(`{"message":"limit:200,time:5 minute"}`), 429, now, time.Minute).Wait()
