@@ -170,8 +170,6 @@ func TestRetryableClientRecordsItsFailures(t *testing.T) {
 	assert.False(t, ok, "a success must clear the Recorder")
 }
 
-// A program may have got the error from the Recorder in a hook, which runs before the client
-// gives up.
 func TestPanicBelowARetryableClientClearsTheRecorder(t *testing.T) {
 	panics := func(*http.Request) (*http.Response, error) { panic("x") }
 	for name, steps := range map[string][]step{
@@ -192,6 +190,8 @@ func TestPanicBelowARetryableClientClearsTheRecorder(t *testing.T) {
 	}
 }
 
+// A program may have got the error from the Recorder in a hook, which runs before the client
+// gives up.
 func TestRetryableClientDoesNotChangeAnErrorThatTheRecorderHasHandedOut(t *testing.T) {
 	for name, tt := range map[string]struct {
 		steps  []step
