@@ -97,12 +97,12 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 // of the given length.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// late returns the earliest time at which w can be sent if ahead other waiters are sent
-// first, and whether w should be refused because of that time. It should be refused if its
-// deadline is not after that time; if its response would probably miss the deadline, unless
-// no waiter is ahead and tries allows it; or if the turn should go to a caller with more
-// time. An inner request is sent before all others, so it may be sent as long as any time
-// is left.
+// late returns the earliest time at which w can be sent, and whether w should be refused
+// because of that time. ahead is the number of waiters that are sent before w. A waiter
+// should be refused if its deadline is not after that time; if its response would probably
+// miss the deadline, unless no waiter is ahead and tries allows it; or if the turn should go
+// to a caller with more time. An inner request is sent before all others, so it may be sent
+// as long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)

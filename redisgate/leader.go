@@ -221,9 +221,10 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back the turns that a member was given at least age ago but does not
+// reclaim takes back turns that were handed out to a member but that the member does not
 // hold, because the message with the turns was lost or the member is gone. It considers
-// only turns up to last, because messages with later turns may still be on their way.
+// only turns that are at least as old as age, and only turns up to last, because messages
+// with later turns may still be on their way.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64

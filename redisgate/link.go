@@ -373,9 +373,9 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request cannot be sent if ahead other requests
-// have to be sent first. It is the later of two times: the end of the pause, and the
-// earliest time at which enough turns for the requests ahead can have arrived. Other
+// Earliest returns the time before which a request cannot be sent. ahead is the number of
+// requests that have to be sent before it. The result is the later of two times: the end of
+// the pause, and the earliest time at which enough turns for them can have arrived. Other
 // processes also get some of the turns. If the fleet's maximum rate is not known, or was
 // last reported more than leaderIdle ago, only the pause counts.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {

@@ -175,16 +175,16 @@ type letter struct {
 	message
 }
 
-// empty removes and returns everything that can be sent. pauses holds the pauses in the
-// notices, by account name. It leaves in the outbox what would exceed most letters.
-func (o *outbox) empty(g *Gate, most int) (letters []letter, pauses map[string]time.Duration) {
+// empty removes and returns everything that can be sent, but at most limit letters; the rest
+// stays in the outbox. pauses holds the pauses in the notices, by account name.
+func (o *outbox) empty(g *Gate, limit int) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.muted {
 		return nil, nil
 	}
 	for name, n := range o.notices {
-		if len(letters) >= most {
+		if len(letters) >= limit {
 			o.ring()
 			break
 		}
@@ -205,7 +205,7 @@ func (o *outbox) empty(g *Gate, most int) (letters []letter, pauses map[string]t
 		}
 	}
 	for key, t := range o.turns {
-		if len(letters) >= most {
+		if len(letters) >= limit {
 			o.ring()
 			break
 		}
@@ -221,7 +221,7 @@ func (o *outbox) empty(g *Gate, most int) (letters []letter, pauses map[string]t
 		if r.to == "" {
 			continue
 		}
-		if len(letters) >= most {
+		if len(letters) >= limit {
 			o.ring()
 			break
 		}

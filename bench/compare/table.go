@@ -159,13 +159,13 @@ func least(unit string) float64 {
 }
 
 // spread returns the relative difference between a call's best and worst rounds: the
-// median over all calls, and over the units for which of returns true.
-func (r *report) spread(of func(unit string) bool) float64 {
+// median over all calls and over the units for which includes returns true.
+func (r *report) spread(includes func(unit string) bool) float64 {
 	var all []float64
 	for _, c := range r.compared() {
 		for _, p := range r.fleet {
 			s := r.results.of(c.network, c.scenario, p)
-			if s == nil || s.fault != nil || !of(c.unit) {
+			if s == nil || s.fault != nil || !includes(c.unit) {
 				continue
 			}
 			if lowest, highest := s.bounds(c.unit); lowest > 0 {

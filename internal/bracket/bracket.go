@@ -239,8 +239,8 @@ func (c *Controller) Pace() float64 { return c.pace }
 // Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest estimates the earliest time at which a request can be sent if ahead other
-// requests are sent first. A time in the past means now.
+// Earliest estimates the earliest time at which a request can be sent. ahead is the number of
+// requests that are sent before it. A time in the past means now.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {

@@ -52,11 +52,10 @@ func (l Learned) Valid() bool {
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns l adapted to a limit that is higher by the factor by, or lower if by is
-// less than 1.
-func (l Learned) Scale(by float64) Learned {
-	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
-	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
+// Scale returns l adapted to a limit that is factor times as high.
+func (l Learned) Scale(factor float64) Learned {
+	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*factor, l.Lo*factor, l.Hi*factor, l.Best*factor
+	l.Burst, l.Burst0 = max(1, l.Burst*factor), max(1, l.Burst0*factor)
 	return l
 }
 

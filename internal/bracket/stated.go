@@ -202,8 +202,8 @@ func (c *Controller) consider(first bool) {
 	}
 	if s.windowed {
 		// Only the start of the window decides when the next requests may be sent.
-		// A request that is left over in each window would cost a window in the end, so there
-		// is a margin only after a refusal within a window.
+		// If one request in each window stayed unused, many calls would need an extra window,
+		// so there is a margin only after a refusal within a window.
 		c.burst, c.hi = max(1, math.Floor(s.requests*(1-c.Margin*float64(s.strikes)))), math.Inf(1)
 	}
 	c.base = 0
@@ -274,8 +274,9 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 	return later(s.opened, per)
 }
 
-// windowOf returns the start of the window in which a request can be sent if ahead others
-// are sent first; 0 means the current window or, during a pause, the one after the pause.
+// windowOf returns the start of the window in which a request can be sent. ahead is the
+// number of requests that are sent before it. 0 means the current window or, during a pause,
+// the one after the pause.
 func (c *Controller) windowOf(ahead float64) time.Duration {
 	s := &c.statement
 	opened, left := s.opened, c.credit

@@ -20,43 +20,43 @@ func IsPlain(rt http.RoundTripper) bool {
 }
 
 // A markKey marks the context of an attempt that a RoundTripper passes to a default
-// transport that is not plain, or to a RoundTripper that might.
-type markKey struct{ by http.RoundTripper }
+// transport that is not plain, or to a RoundTripper that may pass it on to that transport.
+type markKey struct{ owner http.RoundTripper }
 
 type mark struct {
 	url   *url.URL    // the request's URL
 	times int         // how many marks of the same RoundTripper there are, including this one
 	outer *mark       // the previous one of these marks
-	over  atomic.Bool // whether the attempt has ended: its context may be used for another request
+	over  atomic.Bool // whether the attempt has ended; its context may then be used for another request
 }
 
-// RoundTrip passes req, with the mark of by, to rt.
-func RoundTrip(rt http.RoundTripper, req *http.Request, by http.RoundTripper) (*http.Response, error) {
-	m := &mark{url: req.URL, times: Marks(req, by) + 1, outer: latest(req, by)}
+// RoundTrip passes req, with a mark of owner, to rt.
+func RoundTrip(rt http.RoundTripper, req *http.Request, owner http.RoundTripper) (*http.Response, error) {
+	m := &mark{url: req.URL, times: Marks(req, owner) + 1, outer: latest(req, owner)}
 	defer m.over.Store(true)
-	return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), markKey{by}, m)))
+	return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), markKey{owner}, m)))
 }
 
-// latest returns the latest mark of by whose attempt has not ended, or nil.
-func latest(req *http.Request, by http.RoundTripper) *mark {
-	m, _ := req.Context().Value(markKey{by}).(*mark)
+// latest returns the latest mark of owner whose attempt has not ended, or nil.
+func latest(req *http.Request, owner http.RoundTripper) *mark {
+	m, _ := req.Context().Value(markKey{owner}).(*mark)
 	for m != nil && m.over.Load() {
 		m = m.outer
 	}
 	return m
 }
 
-// Marks returns how many times by has marked the context of req.
-func Marks(req *http.Request, by http.RoundTripper) int {
-	if m := latest(req, by); m != nil {
+// Marks returns how many times owner has marked the context of req.
+func Marks(req *http.Request, owner http.RoundTripper) int {
+	if m := latest(req, owner); m != nil {
 		return m.times
 	}
 	return 0
 }
 
-// Returned reports whether req has the mark of by and still the same URL: then it is one of
-// the attempts that by has passed on, which has come back.
-func Returned(req *http.Request, by http.RoundTripper) bool {
-	m := latest(req, by)
+// Returned reports whether req is an attempt that owner has passed on and that has come
+// back: it has a mark of owner, and its URL is still the same.
+func Returned(req *http.Request, owner http.RoundTripper) bool {
+	m := latest(req, owner)
 	return m != nil && target.Redact(m.url) == target.Redact(req.URL)
 }

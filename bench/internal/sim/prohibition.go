@@ -15,13 +15,13 @@ type prohibition struct {
 // because of the nanoseconds that trip adds.
 const sameTime = 50 * time.Microsecond
 
-// covers reports whether a request that is sent at now is forbidden.
+// covers reports whether a request that is sent at the time now is forbidden.
 func (p *prohibition) covers(now time.Time) bool {
 	p.settle(now)
 	return now.Add(sameTime).Before(p.until)
 }
 
-// extend records a 429 that arrives at now, and whose Retry-After ends at until.
+// extend records a 429 that arrives at the time now, and whose Retry-After ends at until.
 func (p *prohibition) extend(now, until time.Time) {
 	p.settle(now)
 	p.latest = now

@@ -202,7 +202,7 @@ func (w *slidingWindow) turn(now time.Duration) {
 	}
 }
 
-// load estimates the number of requests in the period that ends at now, rounded down.
+// load estimates the number of requests in the period that ends at the time now, rounded down.
 func (w *slidingWindow) load(now time.Duration) float64 {
 	remain := w.tick + w.period - now
 	return math.Floor(w.past*remain.Seconds()/w.period.Seconds() + w.cur)
@@ -266,8 +266,8 @@ func exponential(r *rand.Rand, rate float64) time.Duration {
 	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
 }
 
-// atLeast converts seconds to a Duration, rounding up to nanoseconds. The result is at
-// least least, and at most about 30 years, which stands for never.
+// atLeast converts seconds to a Duration, rounding up to nanoseconds. The result is
+// not less than least, and at most about 30 years, which stands for never.
 func atLeast(least time.Duration, seconds float64) time.Duration {
 	return max(least, time.Duration(math.Ceil(min(seconds, 1e9)*1e9)))
 }
