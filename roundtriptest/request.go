@@ -243,9 +243,9 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// sentOnce: a RoundTripper may have the right to retry an idempotent request after a 500
-// or a 503, but a POST may be executed twice. A RoundTripper that declares no retries
-// sends each request once.
+// sentOnce: a RoundTripper may retry an idempotent request after a 500 or a 503, but a POST
+// that is retried may be executed twice. A RoundTripper that declares no retries must send
+// each request once.
 func sentOnce(c *trial) error {
 	codes := []int{200}
 	if c.Retries < 500 { // otherwise, the RoundTripper declares that it retries such a status

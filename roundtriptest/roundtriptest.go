@@ -62,8 +62,8 @@ type Trap struct {
 // Check tries the trap on the RoundTripper that wrap builds around a base. It returns nil
 // if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the trap
 // does not apply, and otherwise an error that describes what went wrong. Check may call
-// wrap several times; for one trap, it passes a RoundTripper that wrap returned to wrap
-// again, as the base.
+// wrap several times. For one trap, the base of the second call is the RoundTripper that
+// the first call returned.
 //
 // Check needs t for virtual time. It does not mark t as failed, except for data races
 // that the race detector finds. Check must not be called in a synctest bubble.
@@ -110,7 +110,7 @@ var traps = []Trap{
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
 	{"a broken base causes no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases may leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
 	{"a request is sent once", `http.RoundTripper: "RoundTrip executes a single HTTP transaction"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a request with a non-idempotent method unless it has some means to know that the request semantics are actually idempotent".`, sentOnce},
-	{"a cancel reaches the attempt in flight", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response: obtaining a connection, sending the request, and reading the response headers and body."`, cancelReachesAttempt},
+	{"a cancellation reaches the attempt in flight", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response: obtaining a connection, sending the request, and reading the response headers and body."`, cancelReachesAttempt},
 	// These traps are about waiting; the last one is about odd responses.
 	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},
 	{"nothing goes on after a canceled call", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response".`, nothingLeft},
@@ -126,7 +126,7 @@ var traps = []Trap{
 	{"errors contain no secrets", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; user info, and credentials in header fields (§11.6), must not be shared.`, noSecrets},
 	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares values, and a struct that contains a header is not comparable.`, pointerErrors},
 	{"GetBody is passed on", `http.Transport: "only retries a request upon encountering a network error if [...] the request [...] either has no body or has its Request.GetBody defined"; HTTP/2 uses GetBody to resend a refused stream.`, getBodyKept},
-	{"wrapped twice, it sends as often as once", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
+	{"wrapping twice does not multiply the attempts", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
 }
 
 // A trial is a RoundTripper that is being checked, with its options.

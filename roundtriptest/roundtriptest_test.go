@@ -350,7 +350,7 @@ var defects = map[string]struct {
 			return base.RoundTrip(&again)
 		},
 	},
-	"a cancel reaches the attempt in flight": {
+	"a cancellation reaches the attempt in flight": {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			return base.RoundTrip(req.WithContext(context.WithoutCancel(req.Context())))
 		},
@@ -468,7 +468,7 @@ var defects = map[string]struct {
 			return base.RoundTrip(&sent)
 		},
 	},
-	"wrapped twice, it sends as often as once": {
+	"wrapping twice does not multiply the attempts": {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {

@@ -72,10 +72,10 @@ var errOfTheWrapping = errors.New("the result would depend on the wrapper")
 // exempted returns the reasons why traps are skipped for a client, keyed by trap name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
-		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // a client follows redirects itself
-		"CloseIdleConnections reaches the base":    errOfTheWrapping,
-		"wrapped twice, it sends as often as once": errOfTheWrapping,
-		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
+		"redirects belong to the client":                roundtriptest.ErrNotApplicable, // a client follows redirects itself
+		"CloseIdleConnections reaches the base":         errOfTheWrapping,
+		"wrapping twice does not multiply the attempts": errOfTheWrapping,
+		"errors of one kind have one pointer type":      roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {
 		return not // this client gets the caller's http.Request itself
