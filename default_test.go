@@ -283,7 +283,7 @@ func TestCallFailsAtOnceIfThereIsNoDefaultTransport(t *testing.T) {
 }
 
 // A pager may build the next request with the context of the previous response's request.
-func TestContextOfAnEndedCallDoesNotLeadAroundTheTransport(t *testing.T) {
+func TestContextOfAnEndedCallDoesNotMakeRequestsBypassTheTransport(t *testing.T) {
 	original := http.DefaultTransport
 	t.Cleanup(func() { http.DefaultTransport = original })
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

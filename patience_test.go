@@ -246,8 +246,8 @@ func (w *window) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // Callers without a gate do not know when the window ends unless Retry-After says so. If
-// they do not begin with a window, they may lose a third of it.
-func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
+// their calls do not begin when a window does, they may take a third of a window longer.
+func TestNoCallFailsAtALimitOf200InFiveMinutes(t *testing.T) {
 	const limit, per = 200, 5 * time.Minute
 	for _, tt := range []struct {
 		calls int

@@ -488,7 +488,7 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{403, "The continuation token has expired", iamhttp.ReasonUnknown},
 		{401, "The user token is disabled", iamhttp.ReasonUnknown},
 
-		// Tokens that it renews.
+		// Tokens that a login renews.
 		{401, "The token is expired", iamhttp.ReasonTokenExpired},
 		{401, "Token has been revoked.", iamhttp.ReasonTokenExpired},
 		{401, "The user's token has expired", iamhttp.ReasonTokenExpired},
@@ -565,9 +565,9 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 	}
 }
 
-// A documented code does not tell whether the account is also locked or the password has
+// A documented code does not say whether the account is also locked or the password has
 // expired. If so, neither a new token nor another attempt with the same password helps.
-func TestReasonIsTheLockOrTheExpiredPasswordThatTheMessageAddsToTheServiceCode(t *testing.T) {
+func TestLockedAccountOrExpiredPasswordInTheMessageCanOverrideTheServiceCode(t *testing.T) {
 	for _, tt := range []struct {
 		status  int
 		code    string

@@ -49,10 +49,11 @@ func (r *Recorder) Last() (*StatusError, bool) {
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
 // errors.Is and errors.As find both. It returns err itself if err is nil, if nothing is
-// recorded, or if err already wraps such an error, unless that is a StatusError for the same
-// response as the recorded one but without Attempts, as adapters build it. It is for the
-// same response if Code, Method, URL and RequestID are equal as far as both have them; a
-// RequestID may come from another header field.
+// recorded, or if err already wraps such an error. Wrap makes one exception: if err wraps a
+// StatusError without Attempts, as adapters build it, for the same response as the recorded
+// one, it adds the recorded one. The two are for the same response if Code, Method, URL and
+// RequestID are equal as far as both have them; a RequestID may come from another header
+// field.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || find[*NotSentError](err) != nil {

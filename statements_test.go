@@ -140,7 +140,7 @@ func TestWholeWindowsAreUsedIfTheLimitIsStated(t *testing.T) {
 }
 
 // The stated window is ten times as long as the real one, or belongs to another limit.
-func TestWrongWindowFailsNoCalls(t *testing.T) {
+func TestNoCallFailsBecauseAWrongWindowIsStated(t *testing.T) {
 	for _, stated := range []time.Duration{100 * time.Second, time.Hour} {
 		for name, state := range map[string]func(http.Header, time.Duration){"window": limitHeader(20, stated), "window and Retry-After": andRetryAfter(limitHeader(20, stated))} {
 			failed, took := windowed{20, 10 * time.Second, 0, state}.run(t, 500, 30*time.Second, gated())
@@ -150,7 +150,7 @@ func TestWrongWindowFailsNoCalls(t *testing.T) {
 	}
 }
 
-func TestStatedEndOfAnotherLimitDelaysPatientCallsOnlyForAWhile(t *testing.T) {
+func TestStatedResetOfAnotherLimitDelaysTheCallsByLessThanTwoMinutes(t *testing.T) {
 	hourly := func(h http.Header, _ time.Duration) {
 		h.Set("X-RateLimit-Limit", "10000")
 		h.Set("X-RateLimit-Reset", "600")

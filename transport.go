@@ -225,9 +225,9 @@ const maxDepth = 10
 
 // viaBase sends an attempt for a Transport whose Base might pass the attempt back: a Base
 // that uses http.DefaultTransport, as an oauth2.Transport without a Base does, if t is a part
-// of the default transport. If the default transport does not reveal t, only the number of
-// the marks shows this and, if the context with the marks has been replaced, only the depth
-// of the stack.
+// of the default transport. If the default transport does not reveal t, the number of
+// marks shows whether the attempt keeps coming back. If the context with the marks has been
+// replaced, only the depth of the stack shows that.
 func (t *Transport) viaBase(req *http.Request) (*http.Response, error) {
 	_, revealed := chain.Find[*http.Transport](http.DefaultTransport)
 	switch {

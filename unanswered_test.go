@@ -243,7 +243,7 @@ func (r *rewinding) open() (io.ReadCloser, error) {
 	return r, err
 }
 
-func TestRetryNeverSharesItsBodyWithAReadThatTriesTheBodyOut(t *testing.T) {
+func TestRetryNeverSharesItsBodyWithTheCheckOfTheBody(t *testing.T) {
 	for name, tt := range map[string]struct {
 		every time.Duration
 		limit time.Duration

@@ -21,7 +21,7 @@ const (
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // the map is never changed, only replaced
 	mu    sync.Mutex                               // guards replacing the map
-	last  atomic.Int64                             // send time of the latest request whose response was due, in Unix seconds
+	last  atomic.Int64                             // send time of the latest request for which due returned true, in Unix seconds
 }
 
 // due reports whether to learn from the response to a request that was sent at the given

@@ -269,7 +269,7 @@ func TestAnOverloadEndsAlthoughRequestsAreStillWaiting(t *testing.T) {
 	})
 }
 
-// A long pause is no overload: afterwards, those who have time are served.
+// A long pause is no overload: after it, callers that still have time are served.
 func TestCallersWhoHaveTimeUntilALongPauseEndsAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{g: new(Adaptive), service: bucket(50, 50, time.Minute), timeout: 30 * time.Second}

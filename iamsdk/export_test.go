@@ -7,8 +7,8 @@ import (
 )
 
 // Request is a small SDK that does not log in. It sends a request and, after a 502, sends
-// it resends times more. Real SDKs are in other packages than their program. So is this
-// one, because the tests, which are the program, are in package iamsdk_test.
+// it resends times more. Like a real SDK, it is not in the package of the program that uses
+// it: here, the program is the tests, which are in package iamsdk_test.
 func Request(client *http.Client, method, address, token, body string, resends int) (status int, err error) {
 	req, err := http.NewRequest(method, address, strings.NewReader(body))
 	if err != nil {

@@ -412,7 +412,7 @@ func below(t *testing.T, c *http.Client) *iamhttp.Transport {
 	return tr
 }
 
-func TestARoundTripperThatRevealsNoneBelowItIsNotChanged(t *testing.T) {
+func TestARoundTripperThatRevealsNoInnerRoundTripperIsNotChanged(t *testing.T) {
 	for name, rt := range map[string]http.RoundTripper{
 		"an http.Transport": new(http.Transport),
 		"a struct value":    http.NewFileTransport(http.Dir(".")),

@@ -18,13 +18,13 @@ import (
 // can register it in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // 100 to 999; zero means 200 or, with a Fault, no response
-	Header http.Header // unless it sets Content-Length, Date and Content-Type, they are added as by net/http's server, except that JSON gets application/json
+	Header http.Header // a missing Content-Length, Date or Content-Type is added, as by net/http's server; JSON gets application/json
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
 }
 
-// A Fault takes the place of the end of an [Answer]. If the Answer's Status is 0, nothing
+// A Fault replaces an [Answer], or the end of one. If the Answer's Status is 0, nothing
 // arrives. Otherwise the Answer's Header and Body arrive before the fault, so the client
 // does not notice the fault if it can tell that the response is complete, for example
 // from a Content-Length. The zero value means no fault.

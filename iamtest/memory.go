@@ -45,8 +45,8 @@ var errCanceled = errors.New("net/http: request canceled")
 //   - The handler can use Flush, but not Hijack or the other functions of an
 //     http.ResponseController. A panic other than http.ErrAbortHandler is not recovered.
 //   - A 101, or a success of a CONNECT, does not switch protocols.
-//   - An invalid response header does not fail: for example, one with a control character, or
-//     with a Content-Length or Transfer-Encoding that http.Transport rejects.
+//   - An invalid response header causes no error: for example, one with a control character,
+//     or with a Content-Length or Transfer-Encoding that http.Transport rejects.
 //   - A handler that panics with http.ErrAbortHandler loses no bytes that it has written. A
 //     trailer that the handler announces only with http.TrailerPrefix arrives.
 //   - An httptrace.ClientTrace is not called.
@@ -175,9 +175,9 @@ func isToken(s string) bool {
 	})
 }
 
-// sent returns a request as net/http's client sends it. The handler then gets what net/http
-// reads from that, so that its view of the target, the header and the length is the same as
-// over a connection, and a request that cannot be sent fails.
+// sent returns the bytes that net/http's client sends for a request. The handler gets the
+// request that net/http parses from these bytes, so the target, the header and the length
+// are the same as over a connection. If the request cannot be sent, sent returns an error.
 func sent(req *http.Request, body []byte) (*bytes.Buffer, error) {
 	r := req.WithContext(context.Background()) // Write would call some functions of an httptrace.ClientTrace
 	if r.Body != nil && r.Body != http.NoBody {
@@ -306,7 +306,7 @@ func (x *exchange) begin(length int64) {
 	x.sent = asReceived(x.head)
 	head := x.req.Method == http.MethodHead
 	encoding := x.head.Get("Transfer-Encoding")
-	_, set := x.head["Content-Length"] // an invalid one, or none at all
+	_, set := x.head["Content-Length"] // matters only if the field has an invalid value or no value
 	x.trailer = declaredTrailer(x.head)
 	switch {
 	case x.bodiless():

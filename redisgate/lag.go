@@ -5,9 +5,9 @@ import "time"
 // A lag decides when a process uses the turns that arrive. Turns that were held up on
 // their way must not be used all at once, because together they would exceed the limit.
 // The lag is the time from when the leader sent a turn to when the process may use it,
-// without the turn's offset. It follows the slowest turn at once, and then shrinks so
-// slowly that the fleet's pace rises by less than the margin that its controller keeps,
-// unless a turn would be kept for longer than maxLag. The lag contains the difference
+// not counting the turn's offset. A slower turn raises the lag at once. After that, the lag
+// shrinks so slowly that the fleet's pace rises by less than the margin that its controller
+// keeps, unless a turn would be kept for longer than maxLag. The lag contains the difference
 // between two clocks, so only its changes are meaningful. The zero value is ready to use.
 type lag struct {
 	long time.Duration

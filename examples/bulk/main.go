@@ -33,7 +33,7 @@ service runs in this process and accepts 40 requests per second.
 Expect the program to be about as fast as the service allows, with a pause of
 one second whenever the gate meets the limit, and 10 to 20 throttled
 requests. For comparison, the program also makes the same calls without a gate
-(not to a real Keystone); many times more of these requests are throttled.
+(not to a real Keystone); many more of those requests are throttled.
 
   -users n    number of users (default 500)
   -callers n  number of concurrent calls (default 16)

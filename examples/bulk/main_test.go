@@ -232,7 +232,7 @@ func TestInterruptDuringTheLoginIsNamed(t *testing.T) {
 	assert.Equal(t, "bulk: interrupted\n", stderr)
 }
 
-// In virtual time, so that the test sees how long the program waits.
+// The test runs in virtual time, so that it sees how long the program waits.
 func TestUnreachableServiceIsReportedWithinSeconds(t *testing.T) {
 	for want, base := range map[string]roundTripper{
 		"connection refused": func(*http.Request) (*http.Response, error) {

@@ -53,8 +53,8 @@ To run it against a real Keystone, set
 being created at that moment may be left behind; their names begin with
 provider-.
 
-Exit status: 0 if nothing failed in the last way that was run, 2 if the flags or
-settings are wrong, 1 otherwise.
+Exit status: 0 if nothing failed in the last run, 2 if the flags or settings are
+wrong, 1 otherwise.
 `
 
 func main() {
@@ -153,7 +153,7 @@ type result struct {
 }
 
 // do runs the job in one way, and then deletes the resources that the job has created but
-// not deleted. The result holds the job's failures; the error is about logging in,
+// not deleted. The result holds the job's failures; the error comes from logging in or
 // cleaning up, or is interrupt.Err.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
@@ -186,8 +186,8 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 	return r, nil
 }
 
-// connect sets up gophercloud in the given way, and logs in: to the service in this
-// process if endpoint is empty.
+// connect sets up gophercloud in the given way, and logs in. If endpoint is empty, it logs in
+// to the service in this process.
 func connect(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account) (*gophercloud.ServiceClient, error) {
 	if endpoint == "" {
 		endpoint = "https://iam.example/v3"

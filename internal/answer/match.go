@@ -17,8 +17,8 @@ import "strings"
 //	decrypt > token    "token" follows "decrypt", with at most a name and then linking
 //	                   words between them
 //	!decrypt > token   … and is stated as a fact
-//	-locked            none of the alternatives occurs in the sentence; what else a line
-//	                   may say can follow the minus
+//	-locked            none of the alternatives occurs in the sentence; a minus can also
+//	                   precede the other forms
 type Text struct {
 	Words   []string
 	Reason  Reason
@@ -199,8 +199,8 @@ func renewable(s string, i int) bool {
 }
 
 // isForeign reports whether a word makes a token one that a login does not renew. Unlike
-// the words of the kind foreign, these mean nothing of the sort before other nouns, as in
-// "personal account".
+// the words of the kind foreign, these words say nothing about other nouns: a "personal
+// account" is an account.
 func isForeign(word string) bool {
 	for _, w := range [...]string{
 		"passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"

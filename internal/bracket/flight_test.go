@@ -228,8 +228,9 @@ func TestEachWrongCapPreventsTheNextOneForLonger(t *testing.T) {
 	assert.Equal(t, leastDoubt, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
-// As many requests as a wrong cap allowed were accepted at once, so they were a burst.
-func TestRequestsWithinAWrongCapHadBeenSavedUp(t *testing.T) {
+// As many requests as a wrong cap allowed were accepted at once, so they were a burst, unless
+// a refusal had confirmed the cap.
+func TestWrongCapShowsHowManyRequestsTheLimitCanSaveUp(t *testing.T) {
 	for confirmed, want := range map[bool]float64{false: 20, true: 5.9} {
 		c := capped(confirmed, 20)
 		c.dropCap()
@@ -570,8 +571,8 @@ func TestCapIsNotTheNumberOfSlowRequestsAfterAPause(t *testing.T) {
 	assert.Equal(t, 31, c.flight.suspect, "the number in flight at the refusal is the one to compare with the next")
 }
 
-// The estimate counts the times in which few requests were in flight too, so after a long
-// quiet time it is far too high.
+// The estimate includes the time in which few requests were in flight, so after a long quiet
+// time it is far too high.
 func TestAnEstimatedRoundTripLongerThanTheLongestPauseDoesNotPreventACap(t *testing.T) {
 	for _, timed := range []bool{false, true} {
 		c := paced()

@@ -478,7 +478,7 @@ func TestPaceIsChosenBetweenTheBounds(t *testing.T) {
 
 // The refused pace of 16 per second is the highest possible rate, and 5.9 requests were
 // known to be saved up.
-func TestRequestsAcceptedBeyondTheHighestPossibleRateHadBeenSavedUp(t *testing.T) {
+func TestRequestsAcceptedBeyondTheHighestPossibleRateCountAsSavedUp(t *testing.T) {
 	for accepted, want := range map[float64]float64{
 		165: 5.9,  // 5 beyond 16/s for 10 s
 		170: 10,   // 10 beyond that rate
