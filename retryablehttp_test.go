@@ -318,7 +318,7 @@ func TestRetryableClientCountsAttemptsWhateverTheProgramsHooksDo(t *testing.T) {
 	noPrepare, noLog := func(*http.Request) error { return nil }, func(retryablehttp.Logger, *http.Request, int) {}
 	for name, tt := range map[string]struct {
 		before, after func(context.Context, *retryablehttp.Client)
-		counted       bool // whether the count reaches the attempts
+		counted       bool // whether the client can still count its attempts
 	}{
 		"no hooks": {nil, nil, true},
 		"a PrepareRetry that replaces the context": {func(ctx context.Context, c *retryablehttp.Client) {
@@ -336,7 +336,7 @@ func TestRetryableClientCountsAttemptsWhateverTheProgramsHooksDo(t *testing.T) {
 		"a later PrepareRetry that replaces the context": {nil, func(ctx context.Context, c *retryablehttp.Client) {
 			c.PrepareRetry = func(req *http.Request) error { replacesContext(ctx)(req); return nil }
 		}, true},
-		"both hooks are later": {nil, func(_ context.Context, c *retryablehttp.Client) { c.PrepareRetry, c.RequestLogHook = noPrepare, noLog }, false},
+		"a later PrepareRetry and a later RequestLogHook": {nil, func(_ context.Context, c *retryablehttp.Client) { c.PrepareRetry, c.RequestLogHook = noPrepare, noLog }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -80,7 +80,7 @@ func limitHeader(n int, per time.Duration) func(http.Header, time.Duration) {
 	}
 }
 
-// andRetryAfter adds a right Retry-After.
+// andRetryAfter adds a correct Retry-After.
 func andRetryAfter(state func(http.Header, time.Duration)) func(http.Header, time.Duration) {
 	return func(h http.Header, left time.Duration) {
 		h.Set("Retry-After", inSeconds(left))

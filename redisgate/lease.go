@@ -19,7 +19,7 @@ type lease struct {
 // ask calls take with a time limit. The command may still be running when ask returns,
 // and is counted in g.leases until it ends, so that Close can wait for it.
 func (g *Gate) ask(l lease) (state, error) {
-	select { // too many commands at once would all take long, so the server would count as lost
+	select { // if too many commands ran at once, all would be slow, and the server would count as lost
 	case g.asking <- struct{}{}:
 		defer func() { <-g.asking }()
 	case <-g.ctx.Done():

@@ -501,7 +501,7 @@ func (l *link) tick(now time.Duration) {
 		l.wake(now, l.pause-now+askAgain)
 	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
-		l.g.attendNow() // perhaps this process receives nothing
+		l.g.attendNow() // finds out whether this process still receives messages
 	case l.waiting > 0 && l.known() && now < since+askAgain && now < l.stamped+memberGone:
 		// No reply is overdue, so all is well.
 		if now-l.told >= tellEvery {

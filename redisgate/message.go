@@ -141,21 +141,21 @@ type state struct {
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }
 
-// merge returns s updated with those fields of anew that are set. Pause is always taken
-// from anew, and Away is taken from the same state as Leader.
-func (s *state) merge(anew state) state {
-	if anew.Leader == "" {
-		anew.Leader, anew.Away = s.Leader, s.Away
+// merge returns s, changed by those fields of update that are set. Pause is always taken from
+// update, and Away is taken from the same state as Leader.
+func (s *state) merge(update state) state {
+	if update.Leader == "" {
+		update.Leader, update.Away = s.Leader, s.Away
 	}
-	anew.Members = cmp.Or(anew.Members, s.Members)
-	anew.Learned = cmp.Or(anew.Learned, s.Learned)
-	return anew
+	update.Members = cmp.Or(update.Members, s.Members)
+	update.Learned = cmp.Or(update.Learned, s.Learned)
+	return update
 }
 
 // join merges two states that are sent together, and keeps the longer pause.
-func (s *state) join(anew state) state {
-	anew.Pause = max(anew.Pause, s.Pause)
-	return s.merge(anew)
+func (s *state) join(update state) state {
+	update.Pause = max(update.Pause, s.Pause)
+	return s.merge(update)
 }
 
 // These constants limit what a message may contain, because the server may be
@@ -170,9 +170,9 @@ const (
 	maxAge     = 100 * 365 * 24 * time.Hour // largest age in a history, and largest turns.At
 )
 
-// parse reads a message that arrived at the time now. It rejects a message that makes no
-// sense, or drops only the part that makes none, and lowers some values that are merely
-// too large. The code that processes a message relies on these checks.
+// parse reads a message that arrived at the time now. If the message makes no sense, parse
+// rejects it or, in some cases, drops only the part that makes no sense. It lowers some
+// values that are merely too large. The code that processes a message relies on these checks.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false

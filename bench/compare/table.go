@@ -178,7 +178,8 @@ func (r *report) spread(includes func(unit string) bool) float64 {
 }
 
 // writeAhead lists the figures in which a peer is clearly better than iamhttp: in which the
-// ranges of the rounds do not overlap, and the medians differ by more than least.
+// ranges of the rounds do not overlap, and the medians differ by more than the
+// function least returns.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than iamhttp's best, and its median is better by at least %.0f%% "+
 		"(times) or %.0f%% (counts). Between the best and the worst round of a call, times differ by %.0f%% and counts by %.1f%% "+

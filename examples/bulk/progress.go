@@ -25,7 +25,7 @@ type progress struct {
 	calls    int         // the number of calls that have begun but not ended
 	inFlight int         // the number of requests that were sent and have no outcome yet
 	left     time.Time   // when the latest request was sent; before the first one, when the task began
-	until    time.Time   // the end of the pause that the service asked for; of several, the latest end
+	until    time.Time   // the end of the pause that the service asked for; if it asked for several, the latest end
 	accepted []time.Time // when requests were accepted since the latest 429 or pause, at most paceOver before the latest of them
 }
 

@@ -348,7 +348,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks that a staged scene's request arrived want times, and says so.
+// sent checks how often a staged scene's request has arrived, and prints the number.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {
