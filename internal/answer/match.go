@@ -205,7 +205,7 @@ func isForeign(word string) bool {
 	for _, w := range [...]string{
 		"passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
 		"personal", "pat", "sts", "federation", "deploy", "bootstrap", "sas", // credentials of their own
-		"recovery", "confirmation", "invite", "unlock", "enrollment", // for one step with an account
+		"recovery", "confirmation", "verification", "invite", "unlock", "enrollment", // for one step with an account
 		"forgery", "antiforgery", "recaptcha", "nonce", "page", "pagination", "continuation", "idempotency", // for one request
 	} {
 		if strings.EqualFold(word, w) {
@@ -393,7 +393,7 @@ func kindOf(word string) kind {
 		return definite
 	case "a", "an", "any", "each", "every", "another", "other", "some":
 		return indefinite
-	case "refresh", "security", "csrf", "xsrf", "mfa", "otp", "totp", "subject", "id", "saml", "device", "verification", "reset",
+	case "refresh", "security", "csrf", "xsrf", "mfa", "otp", "totp", "subject", "id", "saml", "device", "reset",
 		"invitation", "activation", "registration", "captcha", "session":
 		return foreign
 	case "policy", "policies", "threshold", "duration", "setting", "settings", "period", "rule", "rules", "counter", "date", "format",

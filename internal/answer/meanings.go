@@ -167,7 +167,7 @@ var (
 	}
 	gatewayTexts = slices.Concat([]Text{
 		{[]string{"!reach*|exceed*", "limit", "ak|access key|access fail*|auth* fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
-		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*"}, AccountLocked, "AK access failed too many times"},
+		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*|too many * fail*|too many * error*|too many * attempt*"}, AccountLocked, "AK access failed too many times"},
 		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
 	}, lockTexts, expiryTexts, []Text{
 		{[]string{"!signature|signature time > timeout|time out|timed out", "-verif*|validat*|check*|calc*"}, ClockSkew, "The signature has timed out"},
@@ -194,13 +194,14 @@ var (
 		{[]string{"sk|secret key", "invalid|incorrect|wrong|error|mismatch*|not match*|illegal"}, SignatureInvalid, "invalid sk"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code", "!invalid|illegal|wrong|incorrect|error|fail*|disabled|inactive|frozen|empty|missing|null|mismatch*|blacklist*|deleted|not match*|not valid|not active|not found|not exist*|no such"}, CredentialRejected, "invalid access key"},
 		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|doesn t exist|doesn* exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
-		{[]string{"!invalid|incorrect|wrong > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
+		{[]string{"token ~ missing|empty|null|not provided|not exist*|does not exist|doesn t exist|doesn* exist", "-scope*|role*|permission*|claim*|user|project|domain|account|tenant"}, TokenExpired, "X-Auth-Token is missing"},
+		{[]string{"!invalid|incorrect|wrong|bad > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
 	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
 		{[]string{"account|user ~ disabled|deactivated"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
 		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
-		{[]string{"!incorrect|wrong|invalid > password|credentials|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
+		{[]string{"!incorrect|wrong|invalid|bad > password|credentials|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
 	}, tokenTexts)
 	conflictTexts = []Text{
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
