@@ -135,7 +135,7 @@ func decode(body []byte, status, depth int, at place) details {
 	}
 	sentence := f.sentence
 	if at == top && f.title == nil && f.code == nil && f.errorCode == nil && !says(f.err) {
-		f.description = nil
+		f.description, f.named = nil, nil
 	}
 	switch c := text(f.err); {
 	case len(c) == 0:
@@ -147,7 +147,7 @@ func decode(body []byte, status, depth int, at place) details {
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
 		first.detail, first.errorMsg, first.message, first.title,
-		f.detail, f.explanation, f.description, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
+		f.detail, f.explanation, f.description, f.named, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 	} {
 		if d.better(text(raw)) {
 			break
@@ -406,6 +406,7 @@ type fields struct {
 	err, errs, errorDescription, explanation []byte
 
 	description []byte // at the top level, counts only next to a title or a code: a resource may have a description, too
+	named       []byte // likewise; the first value that is not an object, under another name that ends in "message" or "msg"
 
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name, unless it echoes the request
@@ -437,8 +438,13 @@ func parseFields(object []byte) (f fields) {
 		default:
 			f.others++
 			plain = plainName(room[:0], end(name, len(room)))
-			if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) {
+			switch {
+			case bytes.HasSuffix(plain, []byte("error")), bytes.HasSuffix(plain, []byte("fault")):
 				f.sentence = value // {"NeutronError": "no such network"}
+			case bytes.HasSuffix(plain, []byte("message")), bytes.HasSuffix(plain, []byte("msg")):
+				if !says(f.named) { // {"retCode": "A.1", "retMsg": "no such user"}
+					f.named = value
+				}
 			}
 		}
 	}
@@ -453,7 +459,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errorCode
 	case "errormsg", "errormessage", "errormessages", "errmsg", "errmessage", "externalmessage":
 		return &f.errorMsg
-	case "code":
+	case "code", "resultcode", "returncode", "retcode":
 		return &f.code
 	case "message", "msg", "defaultmessage", "faultstring":
 		return &f.message
@@ -467,7 +473,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.err
 	case "errors":
 		return &f.errs
-	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary":
+	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary", "errorinfo", "errinfo":
 		return &f.errorDescription
 	case "description", "desc", "info":
 		return &f.description
@@ -518,7 +524,7 @@ func orOnly(f fields) fields {
 		only.requestID = f.requestID
 	}
 	if !tells && only.errorCode == nil && only.title == nil { // {"user": {"code": "7", "description": "…"}}
-		only.description = nil
+		only.description, only.named = nil, nil
 	}
 	return only
 }
