@@ -50,7 +50,13 @@ func Decode(header http.Header, body []byte, status int) Details {
 	if len(bytes.TrimSpace(d.message)) > 0 && len(printable(d.message)) == 0 {
 		d.message = []byte("\ufffd")
 	}
-	return Details{string(d.code), string(d.message), string(d.requestID)}
+	var all strings.Builder // one allocation for all three
+	all.Grow(len(d.code) + len(d.message) + len(d.requestID))
+	for _, b := range [...][]byte{d.code, d.message, d.requestID} {
+		all.Write(b)
+	}
+	code, rest := all.String()[:len(d.code)], all.String()[len(d.code):]
+	return Details{code, rest[:len(d.message)], rest[len(d.message):]}
 }
 
 // Message returns the Message that Decode returns. It saves the allocations for the other

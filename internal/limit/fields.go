@@ -22,7 +22,8 @@ import (
 // because the root module must not get another dependency, and because only lists of strings
 // and tokens with a few parameters have to be parsed.
 func structured(h http.Header, bound time.Duration) (l Limit) {
-	limits, ok := items(h["Ratelimit"])
+	var room [2][4]item // more are rare, and cost an allocation
+	limits, ok := items(h["Ratelimit"], room[0][:0])
 	if !ok {
 		limits = nil
 	}
@@ -32,7 +33,7 @@ func structured(h http.Header, bound time.Duration) (l Limit) {
 			chosen = c
 		}
 	}
-	policies, ok := items(h["Ratelimit-Policy"])
+	policies, ok := items(h["Ratelimit-Policy"], room[1][:0])
 	if !ok {
 		policies = nil
 	}
@@ -60,15 +61,15 @@ func structured(h http.Header, bound time.Duration) (l Limit) {
 //
 // A malformed field is ignored as a whole. A policy counts only if its quota is the limit.
 func dictionary(h http.Header) (l Limit) {
-	values, ok := members(h["Ratelimit"])
+	v, ok := members(h["Ratelimit"])
 	if !ok {
 		return Limit{}
 	}
-	if n := values["limit"]; n > 0 && n <= mostRequests {
+	if n := v.limit; n > 0 && n <= mostRequests {
 		l.Requests, l.Per = int(n), policyOf(int(n), h)
 	}
-	l.Reset = window(values["reset"], time.Second)
-	l.Remaining = int(min(max(values["remaining"], 0), mostRequests))
+	l.Reset = window(v.reset, time.Second)
+	l.Remaining = int(min(max(v.remaining, 0), mostRequests))
 	return l.clean()
 }
 
@@ -115,43 +116,50 @@ const (
 	mostBytes = 4096 // of a field
 )
 
-// members parses a dictionary of bare items, whose parameters it ignores (RFC 9651 §4.2.2).
-// It returns the non-negative whole numbers; -1 stands for any other value. If a key occurs
-// more than once, its last value counts.
-func members(lines []string) (values map[string]int64, ok bool) {
+// values holds what dictionary needs of a dictionary: non-negative whole numbers; -1 stands
+// for any other value.
+type values struct{ limit, remaining, reset int64 }
+
+// members parses a dictionary of at most mostItems bare items, whose parameters it ignores
+// (RFC 9651 §4.2.2). If a key occurs more than once, its last value counts.
+func members(lines []string) (v values, ok bool) {
 	s := strings.Join(lines, ",")
 	if len(s) > mostBytes {
-		return nil, false
+		return values{}, false
 	}
-	for s = strings.TrimLeft(s, " \t"); s != ""; {
+	n := 0
+	for s = strings.TrimLeft(s, " \t"); s != ""; n++ {
 		var name string
-		if name, s = key(s); name == "" {
-			return nil, false
+		if name, s = key(s); name == "" || n == mostItems {
+			return values{}, false
 		}
 		value := int64(-1)
 		if strings.HasPrefix(s, "=") {
 			if value, _, s, ok = bare(s[1:]); !ok {
-				return nil, false
+				return values{}, false
 			}
 		}
 		if s, ok = new(item).parameters(s); !ok {
-			return nil, false
+			return values{}, false
 		}
-		if values == nil {
-			values = make(map[string]int64)
-		}
-		if values[name] = value; len(values) > mostItems {
-			return nil, false
+		switch name {
+		case "limit":
+			v.limit = value
+		case "remaining":
+			v.remaining = value
+		case "reset":
+			v.reset = value
 		}
 		if s, ok = next(s); !ok {
-			return nil, false
+			return values{}, false
 		}
 	}
-	return values, len(values) > 0
+	return v, n > 0
 }
 
-// items parses a list of strings and tokens with parameters (RFC 9651 §4.2.1).
-func items(lines []string) (list []item, ok bool) {
+// items parses a list of strings and tokens with parameters (RFC 9651 §4.2.1), and appends
+// them to list.
+func items(lines []string, list []item) (_ []item, ok bool) {
 	s := strings.Join(lines, ",")
 	if len(s) > mostBytes {
 		return nil, false
