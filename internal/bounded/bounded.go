@@ -40,13 +40,14 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 	return memory.read(ctx, resp, keep, d, nil)
 }
 
-// A Drain holds the memory for discarding one body. Get one from NewDrain, and return
-// it with Release.
+// A Drain holds the memory for discarding one body, and for a wait afterwards. Get one from
+// NewDrain, and return it with Release.
 type Drain struct {
 	closer bodyCloser
-	end    func()    // closer.late, stored because a method value allocates each time
-	buffer [256]byte // enough for most error bodies
-	busy   bool      // whether a timer or a context may still use the Drain
+	end    func()      // closer.late, stored because a method value allocates each time
+	buffer [256]byte   // enough for most error bodies
+	busy   bool        // whether a timer or a context may still use the Drain
+	wait   *time.Timer // ends the wait; nil: there is none
 }
 
 // A Drain in the pool does not keep its timer, because under testing/synctest a timer
@@ -63,10 +64,34 @@ func NewDrain() *Drain { return drains.Get().(*Drain) }
 // Release returns the Drain to the pool, unless a timer or a context may still use it.
 // After that, the data that its ReadAndClose returned must not be used.
 func (d *Drain) Release() {
-	if !d.busy {
+	running := d.wait != nil && !d.wait.Stop() && d.closer.waiting() // the wait ends at this moment
+	d.wait = nil
+	if !d.busy && !running {
 		d.closer = bodyCloser{}
 		drains.Put(d)
 	}
+}
+
+// After returns a channel that is closed once in has passed, unless Release is called
+// before. If in is not positive, the channel is nil. Call After at most once, and after
+// ReadAndClose, whose timer it uses again if it can: time.NewTimer makes three allocations.
+func (d *Drain) After(in time.Duration) <-chan struct{} {
+	if in <= 0 {
+		return nil
+	}
+	ended := make(chan struct{})
+	switch g := &d.closer; {
+	case d.busy:
+		d.wait = time.AfterFunc(in, func() { close(ended) })
+	case g.timer == nil:
+		g.ended = ended
+		d.wait = time.AfterFunc(in, d.end)
+	default:
+		g.ended = ended
+		d.wait = g.timer
+		d.wait.Reset(in)
+	}
+	return ended
 }
 
 // ReadAndClose reads and closes a body that is discarded, like the function ReadAndClose.
@@ -191,6 +216,7 @@ type bodyCloser struct {
 	ctx     context.Context
 	timer   *time.Timer
 	left    time.Duration // how long the body may be read after the timer has first fired
+	ended   chan struct{} // closed when the timer fires, because it ends a wait; nil: it does not
 	unwatch func() bool   // nil: ctx is not watched
 }
 
@@ -213,6 +239,12 @@ func (g *bodyCloser) start(ctx context.Context, d time.Duration, late func()) {
 // late runs when the timer fires.
 func (g *bodyCloser) late() {
 	g.mu.Lock()
+	if g.ended != nil {
+		close(g.ended)
+		g.ended = nil
+		g.mu.Unlock()
+		return
+	}
 	d := g.left
 	if d > 0 {
 		g.left = 0
@@ -223,6 +255,13 @@ func (g *bodyCloser) late() {
 	if d <= 0 {
 		g.closeAside()
 	}
+}
+
+// waiting reports whether the timer has yet to end a wait.
+func (g *bodyCloser) waiting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ended != nil
 }
 
 // stop stops the timer, and stops watching the context. It reports whether one of them

@@ -110,6 +110,66 @@ func TestADrainIsBusyIfATimerMayStillUseIt(t *testing.T) {
 	})
 }
 
+func TestDrainCanTimeTheWaitAfterAnyBody(t *testing.T) {
+	for name, read := range map[string]func(t *testing.T, d *Drain){
+		"none":       func(*testing.T, *Drain) {},
+		"empty body": func(t *testing.T, d *Drain) { d.ReadAndClose(t.Context(), response(http.NoBody, 0), time.Second) },
+		"short body": func(t *testing.T, d *Drain) {
+			d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("text"), false), 4), time.Second)
+		},
+		"body that stalls": func(t *testing.T, d *Drain) {
+			d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("text"), true), -1), time.Second)
+		},
+		"body that net/http inflates": func(t *testing.T, d *Drain) {
+			resp := response(newBody(strings.NewReader("text"), false), -1)
+			resp.Uncompressed = true
+			d.ReadAndClose(t.Context(), resp, time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for range 3 { // the Drain may be the same one again
+					d := NewDrain()
+					read(t, d)
+					assert.Nil(t, d.After(0))
+					start := time.Now()
+					<-d.After(time.Minute)
+					assert.Equal(t, time.Minute, time.Since(start))
+					d.Release()
+
+					d = NewDrain()
+					read(t, d)
+					ended := d.After(time.Minute)
+					time.Sleep(time.Minute - 1)
+					d.Release()
+					time.Sleep(time.Hour)
+					select {
+					case <-ended:
+						t.Error("the channel must stay open, because the Drain was released before the end of the wait")
+					default:
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestDrainIsNotUsedAgainWhileItsTimerMayStillEndAWait(t *testing.T) {
+	for range 2000 {
+		d := NewDrain()
+		d.After(time.Nanosecond)
+		d.Release()
+		d = NewDrain()
+		ended := d.After(time.Hour)
+		select {
+		case <-ended:
+			t.Fatal("an earlier wait's timer ended this wait")
+		case <-time.After(10 * time.Microsecond):
+		}
+		d.Release()
+	}
+}
+
 type panics struct{}
 
 func (panics) Read([]byte) (int, error) { panic("read") }

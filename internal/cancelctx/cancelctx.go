@@ -107,15 +107,13 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep waits for d and returns nil. If the caller stops waiting earlier, Sleep returns
-// the reason at once. In the root package, call.wait turns the reason into the error for
-// the caller.
-func Sleep(req *http.Request, d time.Duration) error {
-	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
+// Wait waits until a channel is closed and returns nil; it does not wait for a nil channel.
+// If the caller stops waiting earlier, Wait returns the reason at once. In the root package,
+// call.wait turns the reason into the error for the caller.
+func Wait(req *http.Request, until <-chan struct{}) error {
+	if until != nil {
 		select {
-		case <-timer.C:
+		case <-until:
 		case <-req.Context().Done():
 		// http.Client sets Cancel for its Timeout.
 		case <-req.Cancel:

@@ -72,8 +72,9 @@ func TestSleepEndsAfterItsTimeOrWithTheRequest(t *testing.T) {
 				if tt.give != nil {
 					req = tt.give(req, cancel)
 				}
-				start := time.Now()
-				err = Sleep(req, time.Minute)
+				start, over := time.Now(), make(chan struct{})
+				time.AfterFunc(time.Minute, func() { close(over) })
+				err = Wait(req, over)
 				assert.Equal(t, tt.took, time.Since(start))
 				for _, want := range tt.want {
 					assert.ErrorIs(t, err, want)
