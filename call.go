@@ -18,6 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/chain"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
+	"github.com/iamhttp/iamhttp/internal/schedule"
 	"github.com/iamhttp/iamhttp/internal/signature"
 	"github.com/iamhttp/iamhttp/internal/target"
 )
@@ -45,11 +46,11 @@ type call struct {
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			c.opts.recorder.record(Failure{})
+			c.open.Close()
 		}
-		c.opts.recorder.record(Failure{})
-		c.open.Close()
+		schedule.Release(c.schedule)
 	}()
 	resp, err := c.loop()
 	returned = true
@@ -326,8 +327,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 // refusedByGate reports that the gate refused the request, and returns the error for the
 // caller.
 func (c *call) refusedByGate(err error) error {
-	end := cancelctx.Ended(c.req)
-	stop, cause := StopGate, err
+	end, stop, cause := cancelctx.Ended(c.req), StopGate, err
 	switch {
 	case end != nil:
 		stop, cause = StopCanceled, end

@@ -267,6 +267,11 @@ func TestRetryThatWaitsCostsAtMostThreeAllocations(t *testing.T) {
 			assert.LessOrEqual(t, allocs(t, tr, req)-2*allocs(t, base, req), 3.0, "body of %d bytes, %v", len(body), ctx)
 		}
 	}
+	synctest.Test(t, func(t *testing.T) {
+		req := newRequest(t, "GET", "").WithContext(context.Background())
+		base := fixedAnswers(nil, strings.Repeat("x", 200), 429, 429, 200)
+		assert.LessOrEqual(t, allocs(t, &iamhttp.Transport{Base: base}, req)-3*allocs(t, base, req), 6.0, "two retries with the default Backoff")
+	})
 }
 
 func TestUploadOf64MiBIsNotBuffered(t *testing.T) {
