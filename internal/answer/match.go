@@ -368,7 +368,7 @@ func kindOf(word string) kind {
 	switch string(low) {
 	case "is", "are", "was", "were", "has", "have", "had", "also", "or", "and", "out", "automatically", "status", "permanently",
 		"failed", "wrong", "incorrect", "invalid", "bad", "unsuccessful", "consecutive", "successive", "recent",
-		"provided", "given", "supplied", "specified", "submitted", "used":
+		"provided", "given", "supplied", "specified", "submitted", "used", "entered", "sent":
 		return link
 	case "been", "now", "currently", "temporarily", "already", "just":
 		return perfect

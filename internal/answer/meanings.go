@@ -155,15 +155,15 @@ var (
 		{[]string{"!expired > password|credential|credentials|security token|sts token|federation token|personal access token|refresh token|access key"}, CredentialExpired, "expired password"},
 	}
 	tokenTexts = []Text{
-		{[]string{"token|session ~ expired|revoked"}, TokenExpired, "The token has expired."},
+		{[]string{"token|session|jwt ~ expired|revoked"}, TokenExpired, "The token has expired."},
 		// A gateway may blame the token or the key although it only failed to have them
 		// checked. The failure must be in the same sentence, because a word such as "backend"
 		// in another sentence may only say where to get help.
 		{[]string{"timeout|time out|timed out|connection refused|connection reset|connection closed|connection fail*|connection error|connect to|connection to|connect fail*|unreachable|unavailable|not available|unable to reach|cannot reach|failed to reach|" +
 			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
 			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*", "token|session|signature*|ak|ak sk|aksk|access key|accesskey|sk|secret key|secretkey|app|app key|appkey|credential|credentials|timestamp"}, Unknown, "failed to verify token: connection to IAM refused"},
-		{[]string{"token|session ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
-		{[]string{"!expired|invalid|revoked > token|x auth token"}, TokenExpired, "Invalid token."},
+		{[]string{"token|session|jwt ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
+		{[]string{"!expired|invalid|revoked > token|x auth token|jwt"}, TokenExpired, "Invalid token."},
 	}
 	gatewayTexts = slices.Concat([]Text{
 		{[]string{"!reach*|exceed*", "limit", "ak|access key|access fail*|auth* fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
@@ -198,16 +198,16 @@ var (
 		{[]string{"!invalid|incorrect|wrong|bad > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
 	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
-		{[]string{"account|user ~ disabled|deactivated"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
+		{[]string{"account|user ~ disabled|deactivated|suspended|frozen"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
 		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
 		{[]string{"!incorrect|wrong|invalid|bad > password|credentials|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
 	}, tokenTexts)
 	conflictTexts = []Text{
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
-		{[]string{"!already exist|already exists|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
-		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name"}, AlreadyExists, "Duplicate name"},
-		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"!already exist|already exists|already existed|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
+		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name|duplicated user*|duplicate group name|duplicate project name|duplicate role name|duplicate domain name|duplicate agency name"}, AlreadyExists, "Duplicate name"},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ in use|already in use|already used|taken|occupied|already occupied|duplicate|duplicated|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
 		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ exists", "-check*|verify|ensure|make sure|confirm|only"}, AlreadyExists, "The email address exists."},
 		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists|" +
 			"exists with same|exists with the same|exists with this|exists with that|exists with name|exists with username|exists with email|same username exists|same email exists|this username exists|this email exists|that username exists|that email exists"}, AlreadyExists, "A user with this name exists."},
