@@ -22,7 +22,9 @@ import (
 // per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
 // PrepareRetry and RequestLogHook. Set your own before, because one that you set later
 // replaces ours: without both, attempts are not counted, so only RetryMax and the context's
-// deadline limit them, and ResendCount is always 0; the waits still grow, from 1 s on.
+// deadline limit them, and ResendCount is always 0; the waits still grow, from 1 s on. If you
+// replace CheckRetry, set MaxAttempts or RetryMax, too: otherwise, RetryMax is so large that
+// without a deadline, a call may never end.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in
 // a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set, and Backoff is
