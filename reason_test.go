@@ -84,6 +84,7 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 		{429, "APIG.0501", iamhttp.ReasonQuotaExceeded}, // the code is more specific than the status
 		{429, "", iamhttp.ReasonThrottled},
 		{429, "something new", iamhttp.ReasonThrottled},
+		{429, "APIG.0303", iamhttp.ReasonThrottled},
 		{410, "", iamhttp.ReasonUnknown},
 		{404, "IAM.0004", iamhttp.ReasonUnknown}, // the status alone is clear
 		{400, "IAM.0011", iamhttp.ReasonUnknown},
@@ -587,6 +588,13 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
 			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
 			assert.Equal(t, tt.want, e.Reason(), "wrong reason for status %d, service code %q and message %s", tt.status, code, tt.message)
+		}
+	}
+	for _, code := range []string{"APIG.0301", "APIGW.0303", "APIG.0305"} {
+		for message, want := range map[string]iamhttp.Reason{
+			"auth fail": iamhttp.ReasonThrottled, "AK access failed to reach the limit,forbidden": iamhttp.ReasonAccountLocked,
+		} {
+			assert.Equal(t, want, (&iamhttp.StatusError{Code: 429, ServiceCode: code, Message: message}).Reason(), "%s: %s", code, message)
 		}
 	}
 	locked := "The account is locked after too many wrong passwords."

@@ -235,6 +235,14 @@ func Uncoded(status int) []Text {
 // ReasonOf returns the reason that a failure's status, code and message together
 // indicate, or Unknown.
 func ReasonOf(status int, code, message string) Reason {
+	r := reasonOf(status, code, message)
+	if r == Unknown && status == http.StatusTooManyRequests {
+		return Throttled
+	}
+	return r
+}
+
+func reasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	var texts []Text
 	switch {
@@ -246,9 +254,6 @@ func ReasonOf(status int, code, message string) Reason {
 		return told(message, m.Texts)
 	case m.Reason == Unknown, m.Reason == Throttled:
 		texts = Uncoded(status)
-		if status == http.StatusTooManyRequests {
-			m.Reason = Throttled
-		}
 	case m.Reason == TokenExpired: // a new token does not cure a locked account or an expired password
 		texts = loginTexts
 	case m.Reason == CredentialRejected, m.Reason == CredentialExpired: // the reason may be that the account is locked
