@@ -412,7 +412,7 @@ type fields struct {
 	err, errs, errorDescription, explanation []byte
 
 	description []byte // at the top level, counts only next to a title or a code: a resource may have a description, too
-	named       []byte // likewise; the first value that is not an object, under another name that ends in "message" or "msg"
+	named       []byte // likewise; the first value that is not an object, under a name for which namesMessage is true
 
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name, unless it echoes the request
@@ -447,10 +447,8 @@ func parseFields(object []byte) (f fields) {
 			switch {
 			case bytes.HasSuffix(plain, []byte("error")), bytes.HasSuffix(plain, []byte("fault")):
 				f.sentence = value // {"NeutronError": "no such network"}
-			case bytes.HasSuffix(plain, []byte("message")), bytes.HasSuffix(plain, []byte("msg")):
-				if !says(f.named) { // {"retCode": "A.1", "retMsg": "no such user"}
-					f.named = value
-				}
+			case namesMessage(plain) && !says(f.named):
+				f.named = value
 			}
 		}
 	}
@@ -487,6 +485,21 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.explanation
 	}
 	return nil
+}
+
+// namesMessage reports whether a plain name is that of a less usual message, as in
+// {"retCode": "A.1", "retMsg": "no such user"}. Other names, such as "original_message", may
+// be those of texts in the request.
+func namesMessage(plain []byte) bool {
+	kind, ok := bytes.CutSuffix(plain, []byte("message"))
+	if !ok {
+		kind, ok = bytes.CutSuffix(plain, []byte("msg"))
+	}
+	switch string(kind) {
+	case "ret", "rtn", "return", "result", "resp", "response", "status", "user", "developer", "detail", "exception", "localized", "internal":
+		return ok
+	}
+	return false
 }
 
 // plainName appends a name to room, in lower case and without separators. It drops the
