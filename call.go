@@ -252,7 +252,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	if f.gated {
 		d = f.leastWait() // the gate decides how long to wait
 	}
-	if end := cancelctx.Wait(f.req, drain.After(time.Until(f.at.Add(d)))); end != nil {
+	if end := cancelctx.Wait(f.req, time.Until(f.at.Add(d)), drain.After); end != nil {
 		var err error = f.error(StopCanceled, bytes.Clone(data), truncated)
 		if !f.answered {
 			err = fmt.Errorf("%w: %w", f.err, end)

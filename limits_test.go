@@ -267,11 +267,14 @@ func TestRetryThatWaitsCostsAtMostThreeAllocations(t *testing.T) {
 			assert.LessOrEqual(t, allocs(t, tr, req)-2*allocs(t, base, req), 3.0, "body of %d bytes, %v", len(body), ctx)
 		}
 	}
-	synctest.Test(t, func(t *testing.T) {
-		req := newRequest(t, "GET", "").WithContext(context.Background())
-		base := fixedAnswers(nil, strings.Repeat("x", 200), 429, 429, 200)
-		assert.LessOrEqual(t, allocs(t, &iamhttp.Transport{Base: base}, req)-3*allocs(t, base, req), 6.0, "two retries with the default Backoff")
-	})
+	const stated = `{"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}`
+	for _, body := range []string{strings.Repeat("x", 200), stated} {
+		synctest.Test(t, func(t *testing.T) {
+			req := newRequest(t, "GET", "").WithContext(context.Background())
+			base := fixedAnswers(nil, body, 429, 429, 200)
+			assert.LessOrEqual(t, allocs(t, &iamhttp.Transport{Base: base}, req)-3*allocs(t, base, req), 6.0, "two retries with the default Backoff and the body %s", body)
+		})
+	}
 }
 
 func TestUploadOf64MiBIsNotBuffered(t *testing.T) {

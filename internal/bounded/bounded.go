@@ -73,12 +73,9 @@ func (d *Drain) Release() {
 }
 
 // After returns a channel that is closed once in has passed, unless Release is called
-// before. If in is not positive, the channel is nil. Call After at most once, and after
-// ReadAndClose, whose timer it uses again if it can: time.NewTimer makes three allocations.
+// before. Call After at most once, and after ReadAndClose, whose timer it uses again if it
+// can: time.NewTimer makes three allocations.
 func (d *Drain) After(in time.Duration) <-chan struct{} {
-	if in <= 0 {
-		return nil
-	}
 	ended := make(chan struct{})
 	switch g := &d.closer; {
 	case d.busy:

@@ -131,7 +131,6 @@ func TestDrainCanTimeTheWaitAfterAnyBody(t *testing.T) {
 				for range 3 { // the Drain may be the same one again
 					d := NewDrain()
 					read(t, d)
-					assert.Nil(t, d.After(0))
 					start := time.Now()
 					<-d.After(time.Minute)
 					assert.Equal(t, time.Minute, time.Since(start))

@@ -107,13 +107,18 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Wait waits until a channel is closed and returns nil; it does not wait for a nil channel.
-// If the caller stops waiting earlier, Wait returns the reason at once. In the root package,
-// call.wait turns the reason into the error for the caller.
-func Wait(req *http.Request, until <-chan struct{}) error {
-	if until != nil {
+// Wait waits for d and returns nil. If the caller stops waiting earlier, Wait returns the
+// reason at once. In the root package, call.wait turns the reason into the error for the
+// caller. after returns a channel that is closed after a time; it is not called if the caller
+// cannot stop waiting, because then no channel is needed, which would cost an allocation.
+func Wait(req *http.Request, d time.Duration, after func(time.Duration) <-chan struct{}) error {
+	switch {
+	case d <= 0:
+	case req.Context().Done() == nil && req.Cancel == nil:
+		time.Sleep(d)
+	default:
 		select {
-		case <-until:
+		case <-after(d):
 		case <-req.Context().Done():
 		// http.Client sets Cancel for its Timeout.
 		case <-req.Cancel:

@@ -72,9 +72,12 @@ func TestSleepEndsAfterItsTimeOrWithTheRequest(t *testing.T) {
 				if tt.give != nil {
 					req = tt.give(req, cancel)
 				}
-				start, over := time.Now(), make(chan struct{})
-				time.AfterFunc(time.Minute, func() { close(over) })
-				err = Wait(req, over)
+				start := time.Now()
+				err = Wait(req, time.Minute, func(d time.Duration) <-chan struct{} {
+					over := make(chan struct{})
+					time.AfterFunc(d, func() { close(over) })
+					return over
+				})
 				assert.Equal(t, tt.took, time.Since(start))
 				for _, want := range tt.want {
 					assert.ErrorIs(t, err, want)
