@@ -112,6 +112,12 @@ func isTLS(err error) bool {
 		errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
 }
 
+// isAlert reports whether err is an alert with which a TLS peer ended the connection. Over TCP,
+// an alert has a type that crypto/tls does not export.
+func isAlert(err error) bool {
+	return err != nil && reflect.TypeOf(err).PkgPath() == "crypto/tls"
+}
+
 // localVerdict reports whether text is an error of crypto/tls or crypto/x509 that would
 // occur again. Errors of a connection that breaks or is closed, or of a peer that fails
 // internally, might not.
@@ -239,7 +245,7 @@ func Class(err error) string {
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "reset"
-	case isTLS(err):
+	case isTLS(err), isAlert(Innermost(err)):
 		return "TLS"
 	}
 	return "other"

@@ -137,6 +137,20 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 	}
 }
 
+func TestAlertOfARealTLSPeerHasTheClassTLS(t *testing.T) {
+	client, server := net.Pipe()
+	defer client.Close()
+	go func() {
+		defer server.Close()
+		_ = tls.Server(server, &tls.Config{MinVersion: tls.VersionTLS13}).Handshake()
+	}()
+	err := tls.Client(client, &tls.Config{MaxVersion: tls.VersionTLS12, ServerName: "h"}).Handshake()
+	assert.EqualError(t, err, "remote error: tls: protocol version not supported")
+	assert.Equal(t, "TLS", neterr.Class(&url.Error{Op: "Get", Err: err}))
+	assert.True(t, neterr.Hopeless(err))
+	assert.Equal(t, "other", neterr.Class(nil))
+}
+
 func TestATimeoutIsDistinguishedFromACancellation(t *testing.T) {
 	cause := errors.New("the caller's own")
 	canceled, cancel := context.WithCancelCause(t.Context())
