@@ -243,7 +243,7 @@ func Class(err error) string {
 		return "timeout"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
-	case errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE): // EPIPE: a reset that a later write meets
 		return "reset"
 	case isTLS(err), isAlert(Innermost(err)):
 		return "TLS"

@@ -94,6 +94,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"a token request that got a 503":                     {&retrieve{Response: &http.Response{StatusCode: 503}}, false, false, "other"},
 		"a token request that got no response":               {&retrieve{Err: io.EOF}, false, false, "other"},
 		"an EOF":                                             {io.EOF, false, false, "other"},
+		"a write after a reset":                              {op("write", os.NewSyscallError("write", syscall.EPIPE)), false, false, "reset"},
 		"an unexpected EOF":                                  {broken("unexpected EOF"), false, false, "other"},
 		"an idle connection closed by the server":            {errors.New("http: server closed idle connection"), false, false, "other"},
 		"an HTTP/2 GOAWAY":                                   {errors.New("http2: server sent GOAWAY"), false, false, "other"},
