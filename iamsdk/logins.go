@@ -87,7 +87,7 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
 	refused, login, token := false, logsIn(req), ""
 	if resp != nil {
-		if resp.StatusCode >= 300 && resp.StatusCode < 400 { // the call continues after a redirect
+		if isRedirect(resp) { // the call continues
 			return false
 		}
 		refused, token = resp.StatusCode == http.StatusUnauthorized, resp.Header.Get("X-Subject-Token")
@@ -155,6 +155,16 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		k.counted = true
 	} else {
 		k.excused++
+	}
+	return false
+}
+
+// isRedirect reports whether http.Client follows a response. It does not follow a 300 or a
+// 304, which may therefore be the last response of a call.
+func isRedirect(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return resp.Header.Get("Location") != ""
 	}
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -243,6 +244,22 @@ func TestTheNextCallInAProgramsLoopLogsInAfterALoginWithoutAUsableToken(t *testi
 				if i <= broken {
 					assert.EqualValues(t, 1, sdk.logins.Load()-before, "%s: call %d must log in", name, i)
 				}
+			}
+		})
+	}
+}
+
+// Version discovery gets a 300, and polling with If-None-Match a 304.
+func TestACallLogsInAgainEvenIfThePreviousOneEndedWithA3xxThatIsNoRedirect(t *testing.T) {
+	for _, status := range []int{300, 302, 304} {
+		eachKind(t, func(t *testing.T, k kind) {
+			service := newAccount()
+			sdk := k.connect(t, service, nil)
+			service.On("GET /v3/groups", slices.Repeat([]iamtest.Answer{iamtest.Keystone(401, "No."), {Status: status}}, 5)...)
+			for call := 1; call <= 5; call++ {
+				_, err := sdk.Request("GET", "/groups", "")
+				assert.ErrorContains(t, err, fmt.Sprint("got ", status))
+				assert.EqualValues(t, 1+call, sdk.logins.Load())
 			}
 		})
 	}
