@@ -12,10 +12,11 @@ import (
 // Wrap adds iamhttp's typed error to an error that the SDK returned. The typed error is
 // usually the *[iamhttp.StatusError] of the response that caused the SDK's error.
 // errors.Is and errors.As find both errors, and search the SDK's first, unless that might
-// panic or hang. The error text remains the SDK's. Wrap returns err unchanged if it is
-// nil, was not caused by a failing response, already holds a *StatusError or a
-// *[iamhttp.NotSentError], or is of an unknown form. It also does so if the SDK keeps only
-// the text of an error, as when an access key's login to an agency cannot look up the domain.
+// panic, hang or find a nil pointer. The error text remains the SDK's. Wrap returns err
+// unchanged if it is nil, was not caused by a failing response, already holds a
+// *StatusError or a *[iamhttp.NotSentError], or is of an unknown form. It also does so if
+// the SDK keeps only the text of an error, as when an access key's login to an agency
+// cannot look up the domain.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
 // is called. If the SDK's error is about logging in again, Wrap also looks at the fields
@@ -46,7 +47,7 @@ func Wrap(err error) error {
 // wrapped joins an SDK's error and the typed error.
 type wrapped struct {
 	err, typed error
-	unsafe     bool // whether errors.As or errors.Is may panic on err, or never return
+	unsafe     bool // whether errors.As or errors.Is may panic on err, never return, or find a nil pointer
 }
 
 func (w *wrapped) Error() string { return w.err.Error() }
@@ -82,7 +83,7 @@ type search struct {
 	depth   int            // number of errors that hold the current one
 	seen    map[error]bool // the pointers that the search has looked at
 	deduces bool           // whether to also deduce the iamhttp error from what the errors hold
-	unsafe  bool           // whether errors.As or errors.Is may panic on these errors, or never return
+	unsafe  bool           // whether errors.As or errors.Is may panic on these errors, never return, or find a nil pointer
 }
 
 // typed returns the iamhttp error that err holds, or nil.
@@ -112,7 +113,10 @@ func (s *search) typed(err error) error {
 	}
 	switch e := err.(type) {
 	case *iamhttp.StatusError, *iamhttp.NotSentError:
-		return err
+		if !reflect.ValueOf(err).IsNil() {
+			return err
+		}
+		s.unsafe = true // errors.As would find the nil pointer, instead of the typed error
 	case interface{ As(target any) bool }:
 		if found := s.as(e); found != nil {
 			return found
@@ -142,12 +146,15 @@ func (s *search) as(e interface{ As(target any) bool }) (found error) {
 	defer s.recover()
 	var status *iamhttp.StatusError
 	var notSent *iamhttp.NotSentError
-	switch {
-	case e.As(&status):
+	hasStatus := e.As(&status)
+	if hasStatus && status != nil {
 		return status
-	case e.As(&notSent):
+	}
+	hasNotSent := e.As(&notSent)
+	if hasNotSent && notSent != nil {
 		return notSent
 	}
+	s.unsafe = s.unsafe || hasStatus || hasNotSent // an As that returns true without an error hides the typed error
 	return nil
 }
 

@@ -91,6 +91,7 @@ type (
 	selfUnwrap struct{ unexpected }
 	selfValue  struct{}
 	badAs      struct{ unexpected }
+	emptyAs    struct{ unexpected }
 	badIs      struct{ unexpected }
 	// multi and chain imitate github.com/hashicorp/go-multierror: the Unwrap method of
 	// chain drops the first error.
@@ -111,6 +112,7 @@ func (e *selfUnwrap) Unwrap() error          { return e }
 func (selfValue) Error() string              { return "self value" }
 func (e selfValue) Unwrap() error            { return e }
 func (badAs) As(any) bool                    { panic("no") }
+func (emptyAs) As(any) bool                  { return true }
 func (badIs) Is(error) bool                  { panic("no") }
 func (*multi) Error() string                 { return "multi" }
 func (e *multi) Unwrap() error               { return chain(e.errs) }
@@ -195,6 +197,8 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 		"after an embedded nil pointer":                       errors.Join(embedsPointer{}, answer),
 		"after a nil pointer":                                 errors.Join(nilAnswer, answer),
 		"after a nil pointer whose Unwrap panics":             errors.Join(nilValue, answer),
+		"after a nil StatusError":                             errors.Join((*iamhttp.StatusError)(nil), answer),
+		"after a nil NotSentError":                            errors.Join((*iamhttp.NotSentError)(nil), answer),
 		"after an error whose Unwrap panics":                  fmt.Errorf("%w %w", panics{}, answer),
 		"before an error whose Unwrap panics":                 errors.Join(answer, panics{}),
 		"before an error that unwraps to itself":              errors.Join(answer, &selfUnwrap{}),
@@ -202,6 +206,7 @@ func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 		"after a value that unwraps to itself":                errors.Join(selfValue{}, answer),
 		"after a list that holds itself":                      errors.Join(selfList, answer),
 		"an error whose As panics":                            badAs{answer},
+		"an error whose As always returns true":               emptyAs{answer},
 		"an error whose Is panics":                            badIs{answer},
 		"the only error in a multierror":                      &multi{[]error{answer}},
 		"the first error in a multierror":                     &multi{[]error{answer, errors.New("plain")}},
