@@ -3,6 +3,7 @@ package iamsdk_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -380,6 +381,50 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 			}
 		})
 	}
+}
+
+// The RoundTripper above the Transport replaces each response.
+func TestACallReturnsEvenIfTheRoundTripperAboveTheTransportReturnsNoResponseOrNoBody(t *testing.T) {
+	for name, status := range map[string]int{"no response": 0, "no body": 401} {
+		for _, o := range []iamsdk.Options{{}, {EndlessLogin: true}, {LoginHangs: true}, iamsdk.ProviderOpenTelekomCloud()} {
+			t.Run(fmt.Sprintf("%s, %+v", name, o), func(t *testing.T) {
+				var service iamtest.Server
+				service.On("/", locked)
+				tr := &iamhttp.Transport{Base: &service}
+				client := &http.Client{Transport: &replacing{tr, status}}
+				iamsdk.Install(client, tr, o)
+				asAnSDK(3, func(int) {
+					resp, err := client.Post(endpoint+"/auth/tokens", "", nil)
+					if status == 0 {
+						assert.ErrorContains(t, err, "neither response nor error")
+						return
+					}
+					if err == nil {
+						resp.Body.Close()
+						assert.Equal(t, status, resp.StatusCode)
+					}
+				})
+			})
+		}
+	}
+}
+
+// replacing returns a response without a body, or none if status is 0.
+type replacing struct {
+	Next   http.RoundTripper
+	status int
+}
+
+func (r *replacing) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.Next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if r.status == 0 {
+		return nil, nil
+	}
+	return &http.Response{StatusCode: r.status, Request: req}, nil
 }
 
 func TestInstallForSeveralSDKsOnOneClientKeepsTheOptionsOfAll(t *testing.T) {

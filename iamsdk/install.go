@@ -119,6 +119,8 @@ type session struct {
 	resends resends
 }
 
+var errNoAnswer = errors.New("iamsdk: the client's RoundTripper returned neither response nor error")
+
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if above, ok := req.Context().Value(sendingKey{}).(*sending); ok && above.sends(req) {
 		return s.pass(above, req)
@@ -136,6 +138,9 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		own.login = rec
 	}
 	resp, err := s.sends.RoundTrip(&own.request)
+	if resp == nil && err == nil {
+		err = errNoAnswer
+	}
 	failure := answerIn(err, req)
 	switch {
 	case failure != nil:

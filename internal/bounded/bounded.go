@@ -156,11 +156,13 @@ func (g *bodyCloser) closeInTime(resp *http.Response) (busy bool) {
 
 // Close closes the body of resp, which was not read.
 func Close(resp *http.Response) {
-	if !mayBlock(resp) {
+	switch {
+	case resp.Body == nil: // http.Client permits this, and in package iamsdk a RoundTripper may be above the Transport
+	case !mayBlock(resp):
 		resp.Body.Close()
-		return
+	default:
+		(&bodyCloser{body: resp.Body}).closeInTime(resp)
 	}
-	(&bodyCloser{body: resp.Body}).closeInTime(resp)
 }
 
 // mayBlock reports whether closing the body may take long. Over HTTP/2, net/http's Close
