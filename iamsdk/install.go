@@ -134,7 +134,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if s.o.ClosesConnections {
 		own.request.Close = false
 	}
-	if logsIn(req) {
+	if logsIn(origin(req)) {
 		own.login = rec
 	}
 	resp, err := s.sends.RoundTrip(&own.request)

@@ -85,6 +85,7 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 //   - with EndlessLogin or LoginHangs: a 401 for any request of a login that a call is
 //     waiting for; if the login has a goroutine of its own, only for its token request
 func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
+	req = origin(req)
 	refused, login, token := false, logsIn(req), ""
 	if resp != nil {
 		if isRedirect(resp) { // the call continues

@@ -391,6 +391,19 @@ func TestAPOSTIsSentAgainAfterA502OnlyIfItIsALogin(t *testing.T) {
 	}
 }
 
+func TestARedirectedLoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Answer{Status: 307}.With("Location", endpoint+"/login"))
+		service.On("POST /v3/login", iamtest.Keystone(429, "The account is locked."))
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ReasonAccountLocked)
+		assert.Len(t, service.Requests(), 1+1+2, "want the first login, the call, and a login that is redirected once")
+	})
+}
+
 func TestALoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {
 	lock := iamtest.Keystone(429, "Too many failed login attempts. The account is locked.").With("Retry-After", "1")
 	for name, tt := range map[string]struct {
@@ -518,6 +531,19 @@ func TestACallEndsEvenIfItsRequestIsAlsoPartOfItsLogin(t *testing.T) {
 		sdk.steps = []string{"GET /auth/catalog", "POST /auth/tokens"}
 		service.On("GET /v3/auth/catalog", locked)
 		_, err := sdk.Request("GET", "/auth/catalog", "")
+		assert.NotErrorIs(t, err, errHangs)
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+	})
+}
+
+func TestACallEndsEvenIfARequestOfItsLoginIsRedirectedToTheCallsURL(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		sdk.steps = []string{"POST /auth/tokens", "GET /auth/catalog"}
+		service.On("GET /v3/auth/catalog", iamtest.Answer{Status: 302}.With("Location", endpoint+"/groups"))
+		service.On("GET /v3/groups", locked)
+		_, err := sdk.Request("GET", "/groups", "")
 		assert.NotErrorIs(t, err, errHangs)
 		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 	})
