@@ -1,7 +1,9 @@
 package iamsdk_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -389,6 +391,33 @@ func TestAPOSTIsSentAgainAfterA502OnlyIfItIsALogin(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestALoginToALockedAccountIsLoggedAsAWarning(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		var lines []slog.Record
+		service := newAccount()
+		sdk := k.connect(t, service, &iamhttp.Transport{OnFailure: iamhttp.LogFailures(slog.New(records{slog.DiscardHandler, &lines}))})
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked."))
+		_, err := sdk.Request("GET", "/groups", "")
+		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ReasonAccountLocked)
+		require.Len(t, lines, 3, "want the call's 401, the login's 429, and the end of the login")
+		assert.Equal(t, slog.LevelWarn, lines[2].Level, "the caller did not cancel the login")
+	})
+}
+
+// records is a handler that keeps each record.
+type records struct {
+	slog.Handler
+	all *[]slog.Record
+}
+
+func (r records) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r records) Handle(_ context.Context, l slog.Record) error {
+	*r.all = append(*r.all, l)
+	return nil
 }
 
 func TestARedirectedLoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {

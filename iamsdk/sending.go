@@ -2,7 +2,7 @@ package iamsdk
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 
@@ -41,8 +41,10 @@ func (s *sending) sends(req *http.Request) bool {
 	return req.Method == own.Method && req.URL != nil && own.URL != nil && req.URL.Host == own.URL.Host && req.URL.Path == own.URL.Path
 }
 
-// errLocked ends the context of a login. See [sending.isLocked].
-var errLocked = errors.New("iamsdk: the account is locked, so the login must not be sent again")
+// errLocked ends the context of a login. See [sending.isLocked]. The context's error has to
+// wrap one of package context. It is not Canceled, because LogFailures logs what the caller
+// has canceled at Info, where nobody would notice that the account is locked.
+var errLocked = fmt.Errorf("iamsdk: the account is locked, so the login must not be sent again: %w", context.DeadlineExceeded)
 
 // isLocked reports whether the request is a login, its latest response says that the
 // account is locked, and the Transport would retry it. The login must not be retried,
