@@ -322,6 +322,44 @@ func TestEachAttemptAsksTheGateOnceAfterThreeCallsToInstall(t *testing.T) {
 	}
 }
 
+func TestARequestAsksTheGateOnceAndPassesEachWrapperHoweverInstallIsCalledAgain(t *testing.T) {
+	const none = -1 // no Transport
+	for _, transports := range [][]int{{0, 0, 1}, {0, none, 1}, {0, 1, 0}, {0, 1, 1}, {0, 1, none}, {0, 1, 2}} {
+		for wrappers := 1; wrappers <= 2; wrappers++ { // between the calls to Install, from the first on
+			t.Run(fmt.Sprint("Transports ", transports, ", wrappers ", wrappers), func(t *testing.T) {
+				var service iamtest.Server
+				asked := new(counter)
+				all := map[int]*iamhttp.Transport{0: {Gate: asked}, 1: {Gate: asked}, 2: {Gate: asked}}
+				client := &http.Client{Transport: &service}
+				passed := 0
+				for i, tr := range transports {
+					iamsdk.Install(client, all[tr], iamsdk.GopherTelekomCloud())
+					if i < wrappers {
+						client.Transport = &visible{client.Transport, &passed}
+					}
+				}
+				resp, err := client.Get(endpoint)
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.EqualValues(t, 1, asked.asked.Load())
+				assert.Equal(t, wrappers, passed)
+				service.AssertCount(t, 1)
+			})
+		}
+	}
+}
+
+// visible counts the requests of all RoundTrippers that share a number.
+type visible struct {
+	Next   http.RoundTripper
+	passed *int
+}
+
+func (v *visible) RoundTrip(req *http.Request) (*http.Response, error) {
+	*v.passed++
+	return v.Next.RoundTrip(req)
+}
+
 func TestARequestAsksTheGateOnceIfTheClientHadATransportBeforeInstall(t *testing.T) {
 	var service iamtest.Server
 	asked := new(counter)

@@ -75,7 +75,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	switch above := below.(type) {
 	case *session:
 		below = above.base
-		if t == above.t {
+		if t == above.t || !above.isDirect() {
 			below = above.sends
 		}
 	case *iamhttp.Transport: // replaced by t, because otherwise both might ask the same gate
@@ -130,7 +130,9 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, rec := iamhttp.WithRecorder(req.Context())
 	own := newSending(ctx, req)
-	_, own.done = s.sends.(*iamhttp.Transport)
+	if !s.isDirect() {
+		own.awaits = s.t
+	}
 	if s.o.ClosesConnections {
 		own.request.Close = false
 	}
@@ -164,10 +166,18 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// pass passes on a request that the session of a later Install is already sending.
+// isDirect reports whether the session passes its requests directly to a Transport.
+func (s *session) isDirect() bool {
+	_, direct := s.sends.(*iamhttp.Transport)
+	return direct
+}
+
+// pass passes on a request that the session of a later Install is already sending. It
+// bypasses the session's Transport unless the later Install was for the same Transport,
+// because several Transports might all ask the same gate.
 func (s *session) pass(above *sending, req *http.Request) (*http.Response, error) {
 	switch {
-	case !above.done:
+	case !s.isDirect(), s.t == above.awaits:
 		return s.sends.RoundTrip(req)
 	case s.base == nil:
 		return http.DefaultTransport.RoundTrip(req)

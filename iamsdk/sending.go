@@ -15,7 +15,7 @@ type sending struct {
 	context.Context
 	request http.Request
 	login   *iamhttp.Recorder    // records the failures of a login; nil for any other request
-	done    bool                 // whether the session passes the request directly to its Transport
+	awaits  *iamhttp.Transport   // the Transport that has to send the request but is further down; nil: none
 	in      atomic.Pointer[loop] // the innermost loop that the request is passing through; nil if none
 }
 
