@@ -18,6 +18,7 @@ const (
 	longestPause = 24 * time.Hour         // upper bound of Retry-After; a longer one is assumed to be a mistake
 	longAnswer   = 2 * time.Second        // time without a response after which the window grows nevertheless
 	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
+	windowShare  = 4                      // share of its time that a request with a deadline waits for room in the window
 	trickle      = 200 * time.Millisecond // shortest time over which StartWindow requests are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
@@ -201,10 +202,22 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 		}
 		return 0, err
 	}
-	select {
-	case err := <-w.ready:
-		return w.ticket, err
-	case <-ctx.Done():
+	var due <-chan time.Time
+	if w.early && w.limited {
+		t := time.NewTimer((w.deadline - w.since) / windowShare)
+		defer t.Stop()
+		due = t.C
+	}
+	for {
+		select {
+		case err := <-w.ready:
+			return w.ticket, err
+		case <-due:
+			a.hurry(w)
+			continue
+		case <-ctx.Done():
+		}
+		break
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -221,6 +234,20 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	}
 	a.dispatch()
 	return 0, ctx.Err()
+}
+
+// hurry sends a waiter although the window is full, unless the account has been throttled
+// in the meantime. Without a 429, there is no reason to let it miss its deadline.
+func (a *account) hurry(w *waiter) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pacer != nil || len(w.ready) > 0 {
+		return
+	}
+	w.queue.remove(w)
+	a.flying.Add(1)
+	w.ready <- nil
+	a.dispatch()
 }
 
 // enqueue makes a request wait. If the request is refused instead, it returns an error and,
@@ -272,6 +299,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 			return w, nil
 		}
 	}
+	w.early = a.pacer == nil
 	a.lanes.push(w, p)
 	return w, nil
 }

@@ -39,6 +39,7 @@ type Adaptive struct {
 	// RoundTripper below the Transport sends (see the comment on Adaptive). In a new burst,
 	// requests in flight for two seconds usually do not count. The window grows by up to
 	// half with each round trip, or after two seconds without a response, and never shrinks.
+	// A request with a deadline waits for room for at most a quarter of the time it has.
 	// Zero means 64; negative means unlimited.
 	StartWindow int
 

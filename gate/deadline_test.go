@@ -306,3 +306,45 @@ func TestGateRefusesNoRequestIfOnlyThreeFastRequestsMayBeInFlight(t *testing.T) 
 		callers.Wait()
 	})
 }
+
+// Until the first 429, the window alone must not make a caller miss its deadline. After it,
+// those that still wait for room in the window follow the gate's pause instead.
+func TestARequestDoesNotMissItsDeadlineBecauseTheWindowIsFull(t *testing.T) {
+	for _, throttled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(gate.Adaptive)
+			r := gate.Request{Key: "k"}
+			var sent, ok atomic.Int64
+			var wg sync.WaitGroup
+			for range 500 { // a service without a limit that takes a second for each response
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+					defer cancel()
+					ticket, err := g.Wait(ctx, r)
+					if err != nil {
+						return
+					}
+					n := sent.Add(1)
+					if throttled && n == 64 {
+						time.Sleep(500 * time.Millisecond)
+						g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
+						return
+					}
+					select {
+					case <-time.After(time.Second):
+						ok.Add(1)
+						g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
+					case <-ctx.Done():
+						g.Observe(r, ticket, gate.Outcome{})
+					}
+				})
+			}
+			wg.Wait()
+			if throttled {
+				assert.EqualValues(t, 64, sent.Load(), "requests were sent although the account is throttled")
+			} else {
+				assert.EqualValues(t, 500, ok.Load(), "calls were answered in time")
+			}
+		})
+	}
+}

@@ -17,6 +17,7 @@ type waiter struct {
 	lane       int           // index of its lane
 	begun      bool          // whether it continues an operation: see operations
 	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
+	early      bool          // whether it began to wait before the first 429
 	inner      bool          // whether it is an inner request, which is sent before all others
 	queue      *queue
 	prev, next *waiter
