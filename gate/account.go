@@ -84,6 +84,7 @@ type account struct {
 	wakeAt     time.Duration
 	rng        *rand.Rand
 	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
+	waited     time.Duration // when a request last had to wait because of the pacer, or was refused
 	refused    int64         // number of requests that were refused when they arrived
 	seen       int64         // accepted plus ticket plus refused at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
@@ -260,6 +261,13 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	if a.gone {
 		return nil, errForgotten
 	}
+	if a.calm() { // start over
+		a.gone = true
+		if a.wake != nil {
+			a.wake.Stop()
+		}
+		return nil, errForgotten
+	}
 	if w := a.window.Load(); w >= 0 { // from now on, responses take the lock
 		a.slow = w
 		a.window.Store(-1)
@@ -280,6 +288,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	p := priority(ctx)
 	if err := a.refuse(w, p); err != nil {
 		a.refused++
+		a.waited = a.now()
 		if !inner && errors.Is(err, ErrDeadline) {
 			a.turned++
 		}
@@ -302,6 +311,25 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	w.early = a.pacer == nil
 	a.lanes.push(w, p)
 	return w, nil
+}
+
+// calmAfter and calmSilences determine after how long without a refusal or a wait an
+// account that was throttled counts as calm.
+const (
+	calmAfter    = 2 * time.Minute
+	calmSilences = 4
+)
+
+// calm reports whether, for a long time, no request was refused or had to wait. The limit,
+// or an outage that looked like one, may have changed since. A burst that is sent as if
+// nothing were known finds that out sooner than one that is paced, or refused for lack of
+// time, according to old figures.
+func (a *account) calm() bool {
+	if a.pacer == nil || a.gate.fleet != nil || a.waiting()+a.inner.n+len(a.tickets) > 0 || a.flying.Load() > a.entering.Load() {
+		return false
+	}
+	now := a.now()
+	return now >= a.resumes() && now-max(a.throttled, a.waited) > max(calmAfter, calmSilences*a.pacer.Silence())
 }
 
 // discount widens a window that was found full, so that requests that have been in flight
@@ -489,6 +517,7 @@ func (a *account) dispatch() {
 			at = a.trial(now, at)
 		}
 		if at > now {
+			a.waited = now
 			a.wakeUp(now, at)
 			return
 		}

@@ -348,3 +348,42 @@ func TestARequestDoesNotMissItsDeadlineBecauseTheWindowIsFull(t *testing.T) {
 		})
 	}
 }
+
+// A spell of a low limit must not turn callers away minutes later.
+func TestABurstIsServedAfterAQuietTimeAlthoughTheLimitWasLowBefore(t *testing.T) {
+	for _, trickle := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(gate.Adaptive)
+			b := &bucket{rate: 0.2, tokens: 5, at: time.Now()}
+			var wg sync.WaitGroup
+			for range 12 {
+				wg.Go(func() { assert.NoError(t, b.call(t.Context(), g, 50*time.Millisecond)) })
+			}
+			wg.Wait()
+			b.rate = 20
+			for range 15 {
+				time.Sleep(10 * time.Second)
+				if trickle {
+					assert.NoError(t, b.call(t.Context(), g, 50*time.Millisecond))
+				}
+				if s, ok := g.Stats("k"); ok && !trickle {
+					assert.True(t, s.Throttled, "what was learned is kept until it is needed")
+				}
+			}
+			b.sent = 0
+			var ok atomic.Int64
+			for range 200 {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					defer cancel()
+					if b.call(ctx, g, 50*time.Millisecond) == nil {
+						ok.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			assert.EqualValues(t, 200, ok.Load(), "calls were answered in time")
+			assert.Less(t, b.sent, 300, "requests were sent")
+		})
+	}
+}
