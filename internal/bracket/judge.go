@@ -315,6 +315,10 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	// little is left, use the safe end.
 	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
+	if c.refused.pace*nearly > c.best && c.pace < c.best { // the best pace was exceeded, so it is not disproved
+		c.pace = c.best
+		c.hi = max(c.hi, 1.1*c.pace)
+	}
 }
 
 // endProbe ends a probe if the limit may have accepted only as many requests above the
