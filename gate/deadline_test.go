@@ -387,3 +387,29 @@ func TestABurstIsServedAfterAQuietTimeAlthoughTheLimitWasLowBefore(t *testing.T)
 		})
 	}
 }
+
+// If each list of 12 pages went behind new lists after a few pages, hardly any would be
+// completed in an overload.
+func TestListsOfADozenPagesAreCompletedInAnOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(gate.Adaptive)
+		b := &bucket{rate: 10, tokens: 10, at: time.Now()}
+		var done atomic.Int64
+		var wg sync.WaitGroup
+		for range 200 { // 13 pages per second, in 3 minutes
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				for range 12 {
+					if b.call(ctx, g, 50*time.Millisecond) != nil {
+						return
+					}
+				}
+				done.Add(1)
+			})
+			time.Sleep(923 * time.Millisecond)
+		}
+		wg.Wait()
+		assert.Greater(t, done.Load(), int64(60), "lists were completed; the limit allows at most 155")
+	})
+}
