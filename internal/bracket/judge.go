@@ -283,9 +283,12 @@ func (c *Controller) wasFine(pace float64) bool {
 	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
 
-// mostlyIdle reports whether, for more than half of an epoch, the pace allowed more requests
-// than callers made. The rate of such an epoch is the callers' rate, not the limit.
-func (c *Controller) mostlyIdle(e epoch) bool { return 2*c.idle > e.took+e.silence }
+// mostlyIdle reports whether, for more than half of an epoch and its silence, more requests
+// could have been sent than callers made. The rate over that time is the callers' rate, not
+// the limit.
+func (c *Controller) mostlyIdle(e epoch) bool {
+	return 2*(c.idle+c.silence-c.wanted) > e.took+e.silence
+}
 
 // judgePace sets the bracket anew and chooses the pace.
 func (c *Controller) judgePace(e epoch, proven, backlog float64) {

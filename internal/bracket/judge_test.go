@@ -261,7 +261,7 @@ func TestRefusalAfterMostlyIdleTimeHalvesThePaceAtMost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.begin, c.last, c.sent, c.accepted, c.lo, c.silence, c.idle = 1*sec, 100*sec, 20, 20, tt.lo, 1, tt.idle
+			c.begin, c.last, c.sent, c.accepted, c.lo, c.silence, c.wanted, c.idle = 1*sec, 100*sec, 20, 20, tt.lo, 1, 1, tt.idle
 			if tt.idle > 51 {
 				c.hi = 4
 			}
@@ -279,6 +279,25 @@ func TestRefusalAfterMostlyIdleTimeHalvesThePaceAtMost(t *testing.T) {
 			default:
 				assert.Less(t, c.pace, 1.0, "the pace should follow the rate of the epoch")
 			}
+		})
+	}
+}
+
+// Callers may begin a job minutes after the pause that ended the previous one.
+func TestSilenceInWhichNoRequestWaitsCountsAsIdleTime(t *testing.T) {
+	for name, tt := range map[string]struct{ wanted, least, most float64 }{
+		"more than half of the time": {44, 10. / 2, 10. / 2},
+		"half of the time":           {45, 0, 1}, // about what the epoch proves
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.begin, c.last, c.sent, c.accepted, c.lo, c.silence, c.quiet, c.wanted = 90*sec, 100*sec, 20, 20, 1, 100, 100, tt.wanted
+			s := with(3)
+			s.at, s.seq = 100*sec, 20
+			c.close(100*sec, s, 0)
+			c.judge(100250*ms, 0)
+			assert.GreaterOrEqual(t, c.pace, tt.least)
+			assert.LessOrEqual(t, c.pace, tt.most)
 		})
 	}
 }
@@ -386,7 +405,7 @@ func justRefused() *Controller {
 	c.paces = nil
 	c.refused = Send{epoch: 7, seq: 21, pace: 16, at: at}
 	c.latest = moment{at - 2*sec, 20}
-	c.last, c.closed, c.silence = at, at, 1
+	c.last, c.closed, c.silence, c.wanted = at, at, 1, 1
 	return c
 }
 
@@ -466,6 +485,7 @@ func TestPaceIsChosenBetweenTheBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
 			tt.set(c)
+			c.wanted = c.silence
 			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9, "pace")
 			assert.InDelta(t, tt.lo, c.lo, 1e-9, "lo")
@@ -691,7 +711,7 @@ func TestPaceIsAtLeastOneRequestPerTwoWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
-			c.begin, c.probes, c.silence, c.pause = 2*sec, 1, 0, 12500*ms
+			c.begin, c.probes, c.silence, c.wanted, c.pause = 2*sec, 1, 0, 0, 12500*ms
 			c.asked, c.longest, c.heardAt, c.pace = tt.asked, tt.longest, tt.heardAt, 1e-9
 			c.judge(12500*ms, 0)
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
@@ -755,7 +775,7 @@ func TestRefusalOfAPaceWellAboveTheBestOneDoesNotLowerThePaceBelowIt(t *testing.
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.best, c.bestHi, c.bestAt, c.raises = 10, 20, 50*sec, 1
-			c.begin, c.last, c.sumTime, c.accepted, c.sent, c.silence = 198*sec, 200*sec, 1e6, 51, 52, 60
+			c.begin, c.last, c.sumTime, c.accepted, c.sent, c.silence, c.wanted = 198*sec, 200*sec, 1e6, 51, 52, 60, 60
 			c.refused = Send{epoch: 7, seq: 52, pace: tt.refused, at: 200 * sec}
 			c.latest = moment{199900 * ms, 50}
 			c.paces = []moment{{198 * sec, 51}}
