@@ -19,7 +19,7 @@ const (
 	// mostSteps is the number of requests with the same deadline after which others with
 	// this deadline wait in order of arrival. Otherwise, a long job could keep everybody
 	// else from being sent.
-	mostSteps = 20
+	mostSteps = 24
 )
 
 // begun reports whether a request with this deadline continues an operation.
