@@ -295,6 +295,8 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"token project does not exist", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"ak A not exist, x-auth-token is missing", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
 		{"too many requests, ak A failed", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"too many requests failed for this access key", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"too many backend errors, cannot check the AK", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"token is invalid. Request ID 502", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Access blocked: IP not in whitelist, authentication failed", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"the break of the weak", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
@@ -396,6 +398,8 @@ func TestReasonIsDerivedFromTheMessageIfTheServiceCodeDoesNotDecide(t *testing.T
 		{401, "jwt expired", iamhttp.ReasonTokenExpired},
 		{401, "Invalid JWT", iamhttp.ReasonTokenExpired},
 		{401, "The JWT has not expired", iamhttp.ReasonUnknown},
+		{401, "The JWT is invalid for this resource", iamhttp.ReasonUnknown},
+		{401, "one-time JWT expired", iamhttp.ReasonUnknown},
 		{409, "The user name already existed", iamhttp.ReasonAlreadyExists},
 		{409, "The user name is in use", iamhttp.ReasonAlreadyExists},
 		{409, "The name bob is occupied", iamhttp.ReasonAlreadyExists},

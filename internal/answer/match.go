@@ -87,7 +87,7 @@ func fitsLine(s, line string) bool {
 			}
 			at += from
 			from = at + n
-			if phrase == "token" && !renewable(s, at) {
+			if isToken(phrase) && !renewable(s, at) {
 				continue
 			}
 			end, been := from, false
@@ -178,7 +178,11 @@ func isSubject(s string, i int) bool {
 	return true
 }
 
-func isToken(word string) bool { return strings.EqualFold(word, "token") }
+// isToken reports whether a word is a noun for a token. What follows or precedes a JWT changes
+// the meaning as with any other token.
+func isToken(word string) bool {
+	return strings.EqualFold(word, "token") || strings.EqualFold(word, "jwt")
+}
 
 // renewable reports whether a login renews the token at position i of s. The words before
 // it decide: "access token", but not "personal access token" or "one-time login token".

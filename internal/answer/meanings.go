@@ -167,7 +167,8 @@ var (
 	}
 	gatewayTexts = slices.Concat([]Text{
 		{[]string{"!reach*|exceed*", "limit", "ak|access key|access fail*|auth* fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
-		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*|too many * fail*|too many * error*|too many * attempt*"}, AccountLocked, "AK access failed too many times"},
+		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*|" +
+			"too many signature fail*|too many signature error*|too many verification fail*|too many verification error*|too many invalid signature*|too many wrong signature*|too many invalid attempt*"}, AccountLocked, "AK access failed too many times"},
 		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
 	}, lockTexts, expiryTexts, []Text{
 		{[]string{"!signature|signature time > timeout|time out|timed out", "-verif*|validat*|check*|calc*"}, ClockSkew, "The signature has timed out"},
