@@ -84,7 +84,7 @@ type account struct {
 	wakeAt     time.Duration
 	rng        *rand.Rand
 	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
-	waited     time.Duration // when a request last had to wait because of the pacer, or was refused
+	waited     time.Duration // time until which the pacer last made a request wait, or at which one was last refused
 	refused    int64         // number of requests that were refused when they arrived
 	seen       int64         // accepted plus ticket plus refused at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
@@ -325,7 +325,8 @@ const (
 // nothing were known finds that out sooner than one that is paced, or refused for lack of
 // time, according to old figures.
 func (a *account) calm() bool {
-	if a.pacer == nil || a.gate.fleet != nil || a.waiting()+a.inner.n+len(a.tickets) > 0 || a.flying.Load() > a.entering.Load() {
+	// Read entering before flying, because in between, another request may be counted in both.
+	if a.pacer == nil || a.gate.fleet != nil || a.waiting()+a.inner.n+len(a.tickets) > 0 || a.entering.Load() < a.flying.Load() {
 		return false
 	}
 	now := a.now()
@@ -517,7 +518,7 @@ func (a *account) dispatch() {
 			at = a.trial(now, at)
 		}
 		if at > now {
-			a.waited = now
+			a.waited = at
 			a.wakeUp(now, at)
 			return
 		}

@@ -14,7 +14,7 @@ import (
 // one polite client. It learns the account's limit from the responses. After a 429, all
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
 // pace that the service accepts, in order of [Priority] and arrival; retries, and up to
-// 20 requests with the same deadline as one that was sent, usually go before other
+// 24 requests with the same deadline as one that was sent, usually go before other
 // requests of the same priority. While callers without a deadline give up,
 // those that have waited about as long let newer ones go first. A Retry-After of more than
 // 24 hours counts as 24 hours.

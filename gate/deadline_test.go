@@ -388,6 +388,37 @@ func TestABurstIsServedAfterAQuietTimeAlthoughTheLimitWasLowBefore(t *testing.T)
 	}
 }
 
+// A caller that waits for several minutes before each request must not count as calm.
+func TestAnAccountWhoseRequestsWaitForMinutesIsNotForgotten(t *testing.T) {
+	for name, retryAfter := range map[string]bool{"with Retry-After": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, r := new(gate.Adaptive), gate.Request{Key: "k"}
+				tokens, at, start := 10.0, time.Now(), time.Now() // a token every 3 minutes, at most 10
+				throttled := false
+				for time.Since(start) < 6*time.Hour {
+					ticket, err := g.Wait(t.Context(), r)
+					assert.NoError(t, err)
+					s, _ := g.Stats("k")
+					assert.Equal(t, throttled, s.Throttled, time.Since(start))
+					tokens, at = min(tokens+time.Since(at).Minutes()/3, 10), time.Now()
+					time.Sleep(50 * time.Millisecond)
+					o := gate.Outcome{Result: gate.Accepted}
+					if tokens--; tokens < 0 {
+						tokens++
+						throttled = true
+						o = gate.Outcome{Result: gate.Throttled, Limit: gate.Limit{Requests: 10, Per: 30 * time.Minute}}
+						if retryAfter {
+							o.RetryAfter = time.Duration((1-tokens)*180+1) * time.Second
+						}
+					}
+					g.Observe(r, ticket, o)
+				}
+			})
+		})
+	}
+}
+
 // If each list of 12 pages went behind new lists after a few pages, hardly any would be
 // completed in an overload.
 func TestListsOfADozenPagesAreCompletedInAnOverload(t *testing.T) {
