@@ -329,8 +329,7 @@ func (a *account) calm() bool {
 	if a.pacer == nil || a.gate.fleet != nil || a.waiting()+a.inner.n+len(a.tickets) > 0 || a.entering.Load() < a.flying.Load() {
 		return false
 	}
-	now := a.now()
-	return now >= a.resumes() && now-max(a.throttled, a.waited) > max(calmAfter, calmSilences*a.pacer.Silence())
+	return a.now()-max(a.throttled, a.waited, a.resumes()) > max(calmAfter, calmSilences*a.pacer.Silence())
 }
 
 // discount widens a window that was found full, so that requests that have been in flight

@@ -419,6 +419,24 @@ func TestAnAccountWhoseRequestsWaitForMinutesIsNotForgotten(t *testing.T) {
 	}
 }
 
+// The longest Retry-After may be in a 429 that arrives during a pause.
+func TestAnAccountIsNotCalmRightAfterALongPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, r := new(gate.Adaptive), gate.Request{Key: "k"}
+		for range 2 {
+			_, err := g.Wait(t.Context(), r)
+			assert.NoError(t, err)
+		}
+		g.Observe(r, 0, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+		g.Observe(r, 0, gate.Outcome{Result: gate.Throttled, RetryAfter: 5 * time.Minute})
+		time.Sleep(5*time.Minute + time.Second)
+		_, err := g.Wait(t.Context(), r)
+		assert.NoError(t, err)
+		s, _ := g.Stats("k")
+		assert.True(t, s.Throttled)
+	})
+}
+
 // If each list of 12 pages went behind new lists after a few pages, hardly any would be
 // completed in an overload.
 func TestListsOfADozenPagesAreCompletedInAnOverload(t *testing.T) {
