@@ -52,6 +52,7 @@ const (
 	nearly        = 0.8 // share of the best pace above which a pace counts as equally good
 	leastPatience = 2.0
 	mostPatience  = 16.0
+	longSilence   = 4.0 // ratio of the silence to cost above which there seems to have been an outage
 )
 
 // mark records how many requests have been accepted by now.
@@ -318,7 +319,9 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	// little is left, use the safe end.
 	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
-	if c.refused.pace*nearly > c.best && c.pace < c.best { // the best pace was exceeded, so it is not disproved
+	// The epoch after an outage proves little, because its silence is long. If the best pace was
+	// exceeded, it is not disproved.
+	if c.silence > longSilence*c.cost && c.refused.pace*nearly > c.best && c.pace < c.best {
 		c.pace = c.best
 		c.hi = max(c.hi, 1.1*c.pace)
 	}

@@ -766,15 +766,16 @@ func TestRefusalOfAProvenPaceReopensTheBracketAsFarAsItWasOpenAtTheBestPace(t *t
 }
 
 // After an outage of a minute, an epoch with few requests proves only a very low rate.
-func TestRefusalOfAPaceWellAboveTheBestOneDoesNotLowerThePaceBelowIt(t *testing.T) {
-	for name, tt := range map[string]struct{ refused, pace, hi float64 }{
-		"four times the best pace": {40, 10, 40},
-		"just above the best pace": {12, 50. / 62, 12}, // what the epoch proves
-		"well below the best pace": {5, 50. / 62, 5},
+func TestAfterALongSilenceARefusalOfAPaceWellAboveTheBestOneDoesNotLowerThePaceBelowIt(t *testing.T) {
+	for name, tt := range map[string]struct{ refused, cost, pace, hi float64 }{
+		"four times the best pace":     {40, 14, 10, 40},
+		"a silence that is not longer": {40, 16, 50. / 62, 40}, // what the epoch proves
+		"just above the best pace":     {12, 14, 50. / 62, 12},
+		"well below the best pace":     {5, 14, 50. / 62, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.best, c.bestHi, c.bestAt, c.raises = 10, 20, 50*sec, 1
+			c.best, c.bestHi, c.bestAt, c.cost, c.raises = 10, 20, 50*sec, tt.cost, 1
 			c.begin, c.last, c.sumTime, c.accepted, c.sent, c.silence, c.wanted = 198*sec, 200*sec, 1e6, 51, 52, 60, 60
 			c.refused = Send{epoch: 7, seq: 52, pace: tt.refused, at: 200 * sec}
 			c.latest = moment{199900 * ms, 50}
