@@ -403,6 +403,7 @@ var messageReasons = []struct {
 	{401, "one-time JWT expired", iamhttp.ReasonUnknown},
 	{409, "The user name already existed", iamhttp.ReasonAlreadyExists},
 	{409, "The user name is in use", iamhttp.ReasonAlreadyExists},
+	{409, "The name prod is in use by 3 resources", iamhttp.ReasonUnknown},
 	{409, "The name bob is occupied", iamhttp.ReasonAlreadyExists},
 	{409, "The name is duplicated", iamhttp.ReasonAlreadyExists},
 	{409, "Duplicate group name", iamhttp.ReasonAlreadyExists},

@@ -44,6 +44,9 @@ func (c *crowd) call(ctx context.Context) bool {
 func (c *crowd) attempts(ctx context.Context) bool {
 	for n := range 20 {
 		r := Request{Key: "k", Resend: n}
+		if _, ok := ctx.Deadline(); !ok {
+			r.MaxWait = 2 * time.Minute
+		}
 		ticket, err := c.g.Wait(ctx, r)
 		if err != nil {
 			return false
@@ -257,7 +260,7 @@ func TestAnOverloadEndsAlthoughRequestsAreStillWaiting(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Minute)
-		short, stop := context.WithTimeout(context.Background(), time.Second)
+		short, stop := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		assert.False(t, c.call(short))
 		stop()
 		time.Sleep(time.Hour)

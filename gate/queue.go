@@ -19,6 +19,7 @@ type waiter struct {
 	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
 	early      bool          // whether it began to wait before the first 429
 	inner      bool          // whether it is an inner request, which is sent before all others
+	before     *waiter       // the first waiter that it overtakes: see account.mayOvertake; nil: none
 	queue      *queue
 	prev, next *waiter
 }
@@ -46,6 +47,24 @@ func (q *queue) push(w *waiter) {
 		q.look = w
 	}
 	q.tail = w
+	q.n++
+	if w.limited {
+		q.limited++
+	}
+}
+
+// insert adds w before another waiter in the queue.
+func (q *queue) insert(w, before *waiter) {
+	w.queue, w.prev, w.next = q, before.prev, before
+	if before.prev == nil {
+		q.head = w
+	} else {
+		before.prev.next = w
+	}
+	before.prev = w
+	if q.look == before {
+		q.look = w
+	}
 	q.n++
 	if w.limited {
 		q.limited++
@@ -114,9 +133,12 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	if l.waiting() == 0 {
 		l.passed = 0
 	}
-	if !w.first() {
+	switch {
+	case !w.first():
 		l.retries.push(w)
-	} else {
+	case w.before != nil:
+		l.firsts.insert(w, w.before)
+	default:
 		l.firsts.push(w)
 	}
 }

@@ -32,6 +32,8 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	switch {
 	case late && !a.queued(w, now):
 		return &Error{RetryAfter: at - now, Err: ErrDeadline}
+	case late && a.mayOvertake(w, p, now):
+		return nil
 	case late:
 		o.late(now)
 	case !a.crowds(w, p, now, at, ahead):
@@ -47,6 +49,48 @@ func (a *account) refuse(w *waiter, p Priority) error {
 // queued reports whether w is too late only because others are ahead of it.
 func (a *account) queued(w *waiter, now time.Duration) bool {
 	return !w.inner && w.deadline-max(a.pacer.Earliest(now, 0), now) >= a.answeredFor(w)
+}
+
+const (
+	// mostEarlier is the maximum number of waiters in a lane that may have an earlier deadline
+	// than a request that overtakes others.
+	mostEarlier = 16
+	// plenty is how many times as long as all requests take must be left for a waiter that is
+	// overtaken, because the pace may fall.
+	plenty = 1.5
+)
+
+// mayOvertake reports whether w, which is too late only because of the waiters ahead of it,
+// may be sent before those with a later deadline, so that a request with little time does not
+// fail behind a long queue of requests that have plenty. The first of these must have plenty of
+// time to wait until all requests have been sent. If it has no deadline, it has its MaxWait,
+// because it must not be overtaken for ever.
+func (a *account) mayOvertake(w *waiter, p Priority, now time.Duration) bool {
+	if !w.first() || w.inner || a.hold.until > now {
+		return false
+	}
+	firsts := &a.lanes[p.lane()].firsts
+	next, earlier := firsts.head, 0
+	for next != nil && next.limited && next.deadline <= w.deadline && earlier < mostEarlier {
+		next = next.next
+		earlier++
+	}
+	if next == nil {
+		return false
+	}
+	until := next.since + next.maxWait
+	if next.limited {
+		until = next.deadline - a.answeredFor(next)
+	}
+	begin := max(a.pacer.Earliest(now, 0), now)
+	if all := plenty * float64(a.waiting()+1) / a.pacer.Pace(); all > (until - begin).Seconds() {
+		return false
+	}
+	if _, late := a.late(w, now, a.lanes.ahead(w, p)-firsts.n+earlier); late {
+		return false
+	}
+	w.before = next
+	return true
 }
 
 // An overload is a time in which requests of one priority are refused because too many

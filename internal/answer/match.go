@@ -178,8 +178,8 @@ func isSubject(s string, i int) bool {
 	return true
 }
 
-// isToken reports whether a word is a noun for a token. What follows or precedes a JWT changes
-// the meaning as with any other token.
+// isToken reports whether a word is a noun for a token. The words around "JWT" change its
+// meaning as they change that of "token".
 func isToken(word string) bool {
 	return strings.EqualFold(word, "token") || strings.EqualFold(word, "jwt")
 }

@@ -195,7 +195,7 @@ var (
 		{[]string{"sk|secret key", "invalid|incorrect|wrong|error|mismatch*|not match*|illegal"}, SignatureInvalid, "invalid sk"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code", "!invalid|illegal|wrong|incorrect|error|fail*|disabled|inactive|frozen|empty|missing|null|mismatch*|blacklist*|deleted|not match*|not valid|not active|not found|not exist*|no such"}, CredentialRejected, "invalid access key"},
 		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|doesn t exist|doesn* exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
-		{[]string{"token ~ missing|empty|null|not provided|not exist*|does not exist|doesn t exist|doesn* exist", "-scope*|role*|permission*|claim*|user|project|domain|account|tenant"}, TokenExpired, "X-Auth-Token is missing"},
+		{[]string{"token ~ missing|empty|null|not provided|not exist*|does not exist|doesn t exist|doesn* exist", "-scope*|role*|permission*|claim*|user|project|domain|account|tenant|bucket"}, TokenExpired, "X-Auth-Token is missing"},
 		{[]string{"!invalid|incorrect|wrong|bad > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
 	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
@@ -208,7 +208,8 @@ var (
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
 		{[]string{"!already exist|already exists|already existed|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
 		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name|duplicated user*|duplicate group name|duplicate project name|duplicate role name|duplicate domain name|duplicate agency name"}, AlreadyExists, "Duplicate name"},
-		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ in use|already in use|already used|taken|occupied|already occupied|duplicate|duplicated|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|occupied|already occupied|duplicate|duplicated|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"username|user name|email|email address|phone number|mobile number ~ in use"}, AlreadyExists, "The user name is in use."},
 		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ exists", "-check*|verify|ensure|make sure|confirm|only"}, AlreadyExists, "The email address exists."},
 		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists|" +
 			"exists with same|exists with the same|exists with this|exists with that|exists with name|exists with username|exists with email|same username exists|same email exists|this username exists|this email exists|that username exists|that email exists"}, AlreadyExists, "A user with this name exists."},
