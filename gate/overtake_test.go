@@ -53,6 +53,20 @@ func TestCallsWithLittleTimeOvertakeThoseThatHavePlenty(t *testing.T) {
 	}
 }
 
+// The second call must not overtake the first, which then would be too late.
+func TestSeveralCallsWithLittleTimeOvertakeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, wait := queueOf(t, 500, 2*time.Minute)
+		var short sync.WaitGroup
+		for range 5 {
+			short.Go(func() { assert.True(t, c.short(), "a call with a timeout of three seconds was answered") })
+			time.Sleep(time.Millisecond)
+		}
+		short.Wait()
+		assert.Equal(t, 500, wait(), "calls that were overtaken were answered")
+	})
+}
+
 func TestACallOvertakesNoneThatWouldThenBeTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, wait := queueOf(t, 200, 21*time.Second)

@@ -53,6 +53,8 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"a reset as a time, relative to Date":                                {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
 		"a reset as a time, relative to the arrival":                         {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
 		"a reset in the past":                                                {header("X-RateLimit-Reset", "1000000000"), Limit{}},
+		"RateLimit of an older draft with 16 members":                        {header("RateLimit", "limit=100, reset=50"+strings.Repeat(", x=1", 14)), Limit{Requests: 100, Reset: 50 * time.Second}},
+		"RateLimit of an older draft with too many members":                  {header("RateLimit", "limit=100, reset=50"+strings.Repeat(", x=1", 15)), Limit{}},
 		"RateLimit-Reset of an older draft":                                  {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
 		"RateLimit-Limit and RateLimit-Policy of an older draft":             {header("RateLimit-Limit", "200", "RateLimit-Policy", `10;w=1, 200;w=300;comment="x"`), Limit{Requests: 200, Per: 5 * time.Minute}},
 		"RateLimit-Limit with a window, and another one in RateLimit-Policy": {header("RateLimit-Limit", "200, 200;w=60", "RateLimit-Policy", "200;w=300"), Limit{Requests: 200, Per: time.Minute}},
