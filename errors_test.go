@@ -442,6 +442,28 @@ func TestStatusTextIsNotTakenForAServiceCode(t *testing.T) {
 	}
 }
 
+// Texts that look the same must mean the same.
+func TestInvisibleCharactersInACodeOrMessageChangeNothing(t *testing.T) {
+	for _, invisible := range []string{`\u200b`, `\u0000`, `\ufeff`, `\u202e`, "\x7f", "\u2060", `\u00a0`, `\u3000`} {
+		texts := []string{"%sForbidden", "Forbidden%s", "403%s", "%s403", "HTTP 403%s", "HTTP%s 403", "%s"}
+		if space := invisible == `\u00a0` || invisible == `\u3000`; !space {
+			texts = append(texts, "For%sbidden", "4%s03")
+		}
+		for _, pattern := range texts {
+			text := fmt.Sprintf(pattern, invisible)
+			for _, form := range []string{`{"code":"%s","message":"m"}`, `{"error":"%s","message":"m"}`, `{"error":{"code":"%s","message":"m"}}`, `{"error_code":"%s","message":"m"}`} {
+				e := iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, form, text))
+				assert.Empty(t, e.ServiceCode, form, text)
+				assert.Equal(t, "m", e.Message, form, text)
+			}
+			e := iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, `{"error_code":"%s","code":"A.1","message":"%s","detail":"m","request_id":"%s","error":{"request_id":"r"}}`, text, text, invisible))
+			assert.Equal(t, "A.1", e.ServiceCode, text)
+			assert.Equal(t, "m", e.Message, text)
+			assert.Equal(t, "r", e.RequestID, text)
+		}
+	}
+}
+
 func TestNumberOfAnyStatusIsNotTakenForAServiceCode(t *testing.T) {
 	for raw, want := range map[string]string{
 		`400`: "", `500`: "", `"404"`: "", `200`: "", `"100"`: "", `599`: "", // of the response itself (400), of other responses, and unassigned ones

@@ -134,7 +134,7 @@ func decode(body []byte, status, depth int, at place) details {
 	detail := parseFields(object(f.detail))
 	var d details
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
-		if c := bytes.TrimSpace(text(raw)); len(c) > 0 && !namesStatus(c, status) && !isJSON(c) {
+		if c := visible(text(raw)); len(c) > 0 && !namesStatus(c, status) && !isJSON(c) {
 			d.code = c
 			break
 		}
@@ -143,11 +143,12 @@ func decode(body []byte, status, depth int, at place) details {
 	if at == top && f.title == nil && f.code == nil && f.errorCode == nil && !says(f.err) {
 		f.description, f.named = nil, nil
 	}
-	switch c := text(f.err); {
+	errText := text(f.err)
+	switch c := visible(errText); {
 	case len(c) == 0:
-	case c[0] == '{', c[0] == '[', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
+	case c[0] == '{', c[0] == '[', bytes.IndexByte(errText, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
-	case len(d.code) == 0 && !namesStatus(bytes.TrimSpace(c), status):
+	case len(d.code) == 0 && !namesStatus(c, status):
 		d.code = c
 	}
 	for _, raw := range [...][]byte{
@@ -160,7 +161,7 @@ func decode(body []byte, status, depth int, at place) details {
 		}
 	}
 	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID} {
-		if id := text(raw); len(id) > 0 && !isJSON(id) {
+		if id := visible(text(raw)); len(id) > 0 && !isJSON(id) {
 			d.requestID = id
 			break
 		}
@@ -581,7 +582,7 @@ func isStatus(c []byte) bool {
 // saysLittle reports whether a message only names a status, or only says where to find
 // more, as Keycloak's error_description does.
 func saysLittle(message []byte) bool {
-	message = bytes.TrimSpace(message)
+	message = visible(message)
 	return len(message) == 0 || isStatus(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
 }
 

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode"
@@ -54,6 +55,15 @@ func OneLine(s string) string {
 		}
 	}
 	return line.String()
+}
+
+// visible is OneLine for texts that are compared with known ones: what looks like
+// "Forbidden" is the same as "Forbidden". The result is a part of b if possible.
+func visible(b []byte) []byte {
+	if b = bytes.TrimFunc(b, func(r rune) bool { return r == ' ' || unprintable(r) }); bytes.ContainsFunc(b, unprintable) {
+		return []byte(OneLine(string(b)))
+	}
+	return b
 }
 
 // unprintable also rejects invisible characters, because they would make different texts
