@@ -42,6 +42,8 @@ var families = []family{
 		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
 	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
 	{"One worker makes one call after another, at a limit of 20/s without a burst.", loneRows()},
+	{"A fixed (`fw`) or sliding (`sw`) window of one second, and 1.2 times as many calls as it allows, each with a timeout of 5 s. A burst takes away from " +
+		"the requests later in the same window.", windowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
 	{"For ten minutes, 100 clients that do not communicate make occasional calls: in total, 1.2 times as many as the limit of 40 per minute allows.",
@@ -680,6 +682,25 @@ func loneRows() []row {
 }
 
 // The service throttles with 429, 503 or 403, and the client lists that code in AlsoRetry.
+func windowRows() []row {
+	const length = 10 * time.Minute
+	var rows []row
+	for _, algorithm := range []sim.Algorithm{sim.FixedWindow, sim.SlidingWindow} {
+		for _, n := range []float64{10, 50, 200} {
+			rows = append(rows, row{
+				name: fmt.Sprintf("window/%s%v", algorithm, n),
+				situation: sim.Situation{
+					Limits:     []sim.Limit{{Server: sim.Server{Algorithm: algorithm, Limit: n, Window: time.Second}}},
+					RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
+					Callers: []sim.Callers{{Rate: 1.2 * n, Timeout: 5 * time.Second}},
+				},
+				goals: []aim{answeredOf(0, length, 0.95), sentAtMost(1.05)},
+			})
+		}
+	}
+	return rows
+}
+
 func codeRows() []row {
 	var rows []row
 	for _, code := range []int{429, 503, 403} {

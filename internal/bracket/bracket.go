@@ -183,6 +183,8 @@ type probe struct {
 	from      moment  // when base was set
 	returning bool    // whether the probe leads back to the best recent pace
 	holding   float64 // busy time at a closed bracket, in units, before the next probe
+	before    float64 // the pace before its latest step
+	again     bool    // whether its latest step was the first, to the pace at which the previous probe should have stopped
 }
 
 // New returns a controller for an account that has just had its first refusal.
@@ -624,7 +626,12 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if c.returning { // pauses at the best pace may be shorter than the latest one
 			unit = max(c.cost, 2*c.delay(), 1)
 		}
-		if held < min(proof, c.Proof*unit) {
+		longest := c.Proof * unit
+		if c.again { // the previous probe was refused after it had used this much; now find out whether that was the reason
+			proof = min(proof, (1.25*c.spent+2)/(c.pace-c.base)+c.StepTrips*c.delay())
+			longest *= 4
+		}
+		if held < min(proof, longest) {
 			return // a pace that is too high is noticed only when the saved-up requests are used up
 		}
 		// When the limit refused a request, nothing was saved up. If the limit were at the base,
@@ -634,7 +641,11 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
+			if c.again {
+				c.over = c.Excess / 2
+			}
 		}
+		c.again = false
 	case c.fallen():
 		if c.busy < c.patience*max(c.cost, 2*c.delay()) {
 			return
@@ -661,12 +672,17 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.remember(now, c.pace, c.cost)
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, over: c.Excess / 2, holding: c.holding}
+		if c.stood > leastStep*c.pace {
+			c.again, c.over = true, (c.stood/c.pace-1)/2
+		}
+		c.stood = 0
 	}
 	if c.returning {
 		c.comeBack(now)
 		return
 	}
 	c.over *= 2
+	c.before = c.pace
 	c.setPace(now, c.base*(1+c.over))
 }
 

@@ -20,6 +20,8 @@ type memory struct {
 	needed  float64       // length of the latest silence after which a request was accepted, in seconds
 	longest float64       // the longest recent wait, in seconds, as least counts it; it decays unless a refusal confirms it
 	heardAt time.Duration // latest time at which an accepted request was sent
+	stood   float64       // the highest pace of the latest failed probe at which no request was refused, or the one to try instead; 0: none
+	spent   float64       // number of requests that this probe had sent above its base when one was refused
 	guessed bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
@@ -48,8 +50,9 @@ const (
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
-	lasting       = 5.0 // seconds; a rate that is accepted for this long is probably not just a burst
-	nearly        = 0.8 // share of the best pace above which a pace counts as equally good
+	lasting       = 5.0  // seconds; a rate that is accepted for this long is probably not just a burst
+	leastStep     = 1.02 // ratio of two paces below which trying the higher one is not worth its risk
+	nearly        = 0.8  // share of the best pace above which a pace counts as equally good
 	leastPatience = 2.0
 	mostPatience  = 16.0
 	longSilence   = 4.0 // ratio of the silence to cost above which there seems to have been an outage
@@ -114,7 +117,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	if c.probes > 1 {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
-	c.base, c.returning = 0, false
+	c.base, c.returning, c.again, c.before = 0, false, false, 0
 	c.pace = min(max(c.pace, c.least()), mostPace)
 	c.quiet = quiet
 }
@@ -223,8 +226,11 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-passed <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
-	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
-		c.burst = max(1, c.burst/2) // requests that the burst uses are missing later in the window
+	case burst && c.wasFine(c.refused.pace): // requests that the burst used were missing later in the window
+		room := e.accepted - c.refused.pace*(e.took+quiet) // what a window of that many requests leaves for a burst at this pace
+		c.burst = max(1, min(c.burst/2, max(c.burst/4, room)))
+	case burst && c.window(e):
+		c.burst = max(1, c.burst/2)
 	default:
 		if burst && c.refused.credit {
 			c.shrink()
@@ -278,10 +284,10 @@ func (c *Controller) window(e epoch) bool {
 	})
 }
 
-// wasFine reports whether a pace at least this high was recently proven good. If so, the
-// pace is not to blame.
+// wasFine reports whether a pace at least this high was recently good. If so, the pace is
+// not to blame.
 func (c *Controller) wasFine(pace float64) bool {
-	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
+	return pace <= c.best || slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
 
 // mostlyIdle reports whether, for more than half of an epoch and its silence, more requests
@@ -303,7 +309,7 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	if c.base > 0 {
 		over := float64(c.refused.seq-c.from.seq) - c.base*seconds(c.refused.at-c.from.at)
 		if over <= 2*c.burst0 {
-			c.endProbe(hi)
+			c.endProbe(hi, over)
 			return
 		}
 		c.holding = c.Hold
@@ -330,9 +336,24 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 // endProbe ends a probe if the limit may have accepted only as many requests above the
 // base as it had saved up. The pace returns to the base. If the probe has raised the base
 // by more than a tenth, it may go on to a pace between the base and hi, which is the pace
-// that the epoch proves bad.
-func (c *Controller) endProbe(hi float64) {
+// that the epoch proves bad. over is the number of requests that the probe has sent above
+// its base.
+//
+// A probe notices late that a pace is too high, so the step at which a request is refused
+// says little about the steps before it. The next probe therefore begins with the highest
+// pace that this one has left without a refusal, and stays there for longer than saved-up
+// requests can have lasted. If these were the reason for the refusal, there will be
+// another one. If the limit is a window, which saves up nothing, the pace is found to be
+// good.
+func (c *Controller) endProbe(hi, over float64) {
 	found := c.base > 1.1*c.began
+	c.stood, c.spent = c.before, over
+	switch {
+	case c.returning:
+		c.stood = 0
+	case c.again: // that pace was not good, so try one halfway to it
+		c.stood = math.Sqrt(c.base * c.refused.pace)
+	}
 	if !found && c.base > c.began { // the margin alone may allow a step this small
 		c.base *= 1 - c.Margin
 	}

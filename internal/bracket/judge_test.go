@@ -511,7 +511,7 @@ func TestRequestsAcceptedBeyondTheHighestPossibleRateCountAsSavedUp(t *testing.T
 }
 
 func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
-	const pace, burst, both, window = "the pace", "the burst", "both", "a window"
+	const pace, burst, both, window, good = "the pace", "the burst", "both", "a window", "a burst at a good pace"
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want string
@@ -527,7 +527,9 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 		"refused soon after a large burst":                                           {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
 		"refused some time after a large burst":                                      {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
 		"as many accepted as in an earlier epoch, after a burst":                     {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
-		"refused at a pace that was proven good":                                     {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
+		"refused at a pace that was proven good":                                     {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, good},
+		"refused at the best pace":                                                   {func(c *Controller) { c.granted, c.best = 10, 16 }, good},
+		"refused slightly above the best pace":                                       {func(c *Controller) { c.granted, c.best = 10, 15.9 }, pace},
 		"refused slightly above a pace that was proven good":                         {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
 		"a window with a small burst":                                                {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
 		"a window with a burst of one request":                                       {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
@@ -542,7 +544,7 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 			past, before := len(c.past), c.burst
 			c.judgeEpoch(15*sec, c.accepted, 4, 1e6)
 
-			shrinks := map[string]float64{pace: 1, burst: 0.7, both: 0.7, window: 0.5}
+			shrinks := map[string]float64{pace: 1, burst: 0.7, both: 0.7, window: 0.5, good: 0.25}
 			assert.InDelta(t, max(1, before*shrinks[tt.want]), c.burst, 1e-9)
 			if tt.want == pace || tt.want == both {
 				assert.Less(t, c.hi, 16.0)
@@ -555,6 +557,43 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 			assert.Len(t, c.past, past+1)
 			assert.Equal(t, epoch{accepted: 20, took: 10, silence: 1, pace: 16, steady: true}, c.past[past])
 			assert.InDelta(t, 89./48, c.proven[len(c.proven)-1], 1e-9)
+		})
+	}
+}
+
+// The epoch and the silence after it took 10 s and 4 s. At 16 requests per second, 224
+// requests fit into this time.
+func TestBurstIsWhatAGoodPaceLeavesInAWindow(t *testing.T) {
+	for accepted, want := range map[int]float64{
+		250: 20, // at most half of the burst
+		240: 16,
+		230: 10, // at least a quarter of it
+		100: 10,
+	} {
+		c := justRefused()
+		c.begin, c.granted, c.burst, c.best = 2*sec, 40, 40, 16
+		c.sent, c.paced = accepted+1, accepted
+		c.judgeEpoch(15*sec, accepted, 4, 1e6)
+		assert.InDelta(t, want, c.burst, 1e-9, "%v accepted", accepted)
+	}
+}
+
+func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set  func(*Controller)
+		want float64
+	}{
+		"at the pace before the refused one":                     {func(*Controller) {}, 11},
+		"halfway to the refused pace if that was the first step": {func(c *Controller) { c.again, c.before = true, 10 }, math.Sqrt(10 * 16)},
+		"as usual if the pace was to return to the best one":     {func(c *Controller) { c.returning = true }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.base, c.began, c.before, c.from, c.stood = 10, 10, 11, moment{11 * sec, 1}, 13
+			tt.set(c)
+			c.judgePace(epoch{took: 5, silence: 1}, 4, 160)
+			assert.InDelta(t, tt.want, c.stood, 1e-9)
+			assert.InDelta(t, 10, c.spent, 1e-9, "20 requests were sent in a second, 10 more than at the base")
 		})
 	}
 }
