@@ -442,7 +442,7 @@ func TestStatusTextIsNotTakenForAServiceCode(t *testing.T) {
 	}
 }
 
-// Texts that look the same must mean the same.
+// Such characters are in texts that somebody has copied, for example.
 func TestInvisibleCharactersInACodeOrMessageChangeNothing(t *testing.T) {
 	for _, invisible := range []string{`\u200b`, `\u0000`, `\ufeff`, `\u202e`, "\x7f", "\u2060", `\u00a0`, `\u3000`} {
 		texts := []string{"%sForbidden", "Forbidden%s", "403%s", "%s403", "HTTP 403%s", "HTTP%s 403", "%s"}
@@ -461,6 +461,14 @@ func TestInvisibleCharactersInACodeOrMessageChangeNothing(t *testing.T) {
 			assert.Equal(t, "m", e.Message, text)
 			assert.Equal(t, "r", e.RequestID, text)
 		}
+	}
+}
+
+func TestAnErrorOfSeveralWordsIsTheMessageWhateverSeparatesThem(t *testing.T) {
+	for _, space := range []string{" ", `\u00a0`, `\u3000`, `\t`, `\n`} {
+		e := iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, `{"error":"no%ssuch%suser"}`, space, space))
+		assert.Empty(t, e.ServiceCode, space)
+		assert.Equal(t, "no such user", e.Message, space)
 	}
 }
 

@@ -108,7 +108,7 @@ var exceptions = []exception{
 	},
 	{
 		[]string{makespanDeep},
-		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.31,
+		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.24,
 		"Retry-After is rounded up to the window length, so each 429 costs up to a whole window. The gate needs about twenty " +
 			"429s to find the pace, because they show how many requests were accepted, but not when the window began.",
 	},

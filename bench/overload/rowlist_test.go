@@ -42,8 +42,7 @@ var families = []family{
 		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
 	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
 	{"One worker makes one call after another, at a limit of 20/s without a burst.", loneRows()},
-	{"A fixed (`fw`) or sliding (`sw`) window of one second, and 1.2 times as many calls as it allows, each with a timeout of 5 s. A burst takes away from " +
-		"the requests later in the same window.", windowRows()},
+	{"A fixed (`fw`) or sliding (`sw`) window of one second, and 1.2 times as many calls as it allows, each with a timeout of 5 s.", windowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s. The figures are " +
 		"the medians of 5 seeds, because chance decides who gets more.", fleetRows()},
@@ -682,7 +681,7 @@ func loneRows() []row {
 	return rows
 }
 
-// The service throttles with 429, 503 or 403, and the client lists that code in AlsoRetry.
+// In a window of a second, a burst leaves little for the rest of the window.
 func windowRows() []row {
 	const length = 10 * time.Minute
 	var rows []row
@@ -702,6 +701,7 @@ func windowRows() []row {
 	return rows
 }
 
+// The service throttles with 429, 503 or 403, and the client lists that code in AlsoRetry.
 func codeRows() []row {
 	var rows []row
 	for _, code := range []int{429, 503, 403} {

@@ -146,7 +146,7 @@ func decode(body []byte, status, depth int, at place) details {
 	errText := text(f.err)
 	switch c := visible(errText); {
 	case len(c) == 0:
-	case c[0] == '{', c[0] == '[', bytes.IndexByte(errText, ' ') >= 0, isPhrase(c):
+	case c[0] == '{', c[0] == '[', bytes.IndexByte(c, ' ') >= 0, bytes.IndexByte(errText, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
 	case len(d.code) == 0 && !namesStatus(c, status):
 		d.code = c
@@ -582,7 +582,12 @@ func isStatus(c []byte) bool {
 // saysLittle reports whether a message only names a status, or only says where to find
 // more, as Keycloak's error_description does.
 func saysLittle(message []byte) bool {
-	message = visible(message)
+	var room [128]byte // enough for the longest phrase
+	if len(message) <= len(room) {
+		message = appendVisible(room[:0], message)
+	} else {
+		message = bytes.TrimSpace(message)
+	}
 	return len(message) == 0 || isStatus(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
 }
 

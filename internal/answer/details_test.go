@@ -28,6 +28,7 @@ func TestDecodeAllocatesOnlyTheStringsThatItReturns(t *testing.T) {
 		{asJSON, `{"status":404,"error":"Not Found","message":"No such user.","path":"/v3"}`, answer.Details{Message: "No such user."}},
 		{asJSON, `{"itemNotFound":{"code":404,"message":"No such user."}}`, answer.Details{Message: "No such user."}},
 		{asJSON, `{"errCode":"IAM.0011","errMsg":"No such user.","requestId":"req-1"}`, answer.Details{Code: "IAM.0011", Message: "No such user.", RequestID: "req-1"}},
+		{asJSON, "{\"error\":\"Bad Request\",\"message\":\"The first line.\nAnd\u00a0the second.\"}", answer.Details{Message: "The first line.\nAnd\u00a0the second."}},
 		{text, "no such user", answer.Details{Message: "no such user"}},
 		{text, "<html><h1>404 Not Found</h1></html>", answer.Details{}},
 		{nil, "", answer.Details{}},

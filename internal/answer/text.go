@@ -57,13 +57,34 @@ func OneLine(s string) string {
 	return line.String()
 }
 
-// visible is OneLine for texts that are compared with known ones: what looks like
-// "Forbidden" is the same as "Forbidden". The result is a part of b if possible.
+// visible is OneLine for texts that are compared with known ones, so that "Forbidden" with
+// an invisible space is still recognized. The result is a part of b if possible.
 func visible(b []byte) []byte {
 	if b = bytes.TrimFunc(b, func(r rune) bool { return r == ' ' || unprintable(r) }); bytes.ContainsFunc(b, unprintable) {
-		return []byte(OneLine(string(b)))
+		return appendVisible(nil, b)
 	}
 	return b
+}
+
+// appendVisible appends b to line as OneLine would return it, except that invalid bytes
+// stay as they are.
+func appendVisible(line, b []byte) []byte {
+	space := false
+	for len(b) > 0 {
+		r, size := utf8.DecodeRune(b)
+		switch {
+		case unicode.IsSpace(r):
+			space = len(line) > 0
+		case !unprintable(r):
+			if space {
+				line = append(line, ' ')
+			}
+			space = false
+			line = append(line, b[:size]...)
+		}
+		b = b[size:]
+	}
+	return line
 }
 
 // unprintable also rejects invisible characters, because they would make different texts

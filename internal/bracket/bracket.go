@@ -184,7 +184,7 @@ type probe struct {
 	returning bool    // whether the probe leads back to the best recent pace
 	holding   float64 // busy time at a closed bracket, in units, before the next probe
 	before    float64 // the pace before its latest step
-	again     bool    // whether its latest step was the first, to the pace at which the previous probe should have stopped
+	again     bool    // whether its latest step was the first one, to the pace stood
 }
 
 // New returns a controller for an account that has just had its first refusal.
@@ -627,8 +627,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			unit = max(c.cost, 2*c.delay(), 1)
 		}
 		longest := c.Proof * unit
-		if c.again { // the previous probe was refused after it had used this much; now find out whether that was the reason
-			proof = min(proof, (1.25*c.spent+2)/(c.pace-c.base)+c.StepTrips*c.delay())
+		if c.again {
 			longest *= 4
 		}
 		if held < min(proof, longest) {

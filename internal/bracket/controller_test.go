@@ -543,20 +543,20 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10, before: 10}, c.probe)
 }
 
-// At a pace of 11, one request per second is above the base. The failed probe had sent 4
-// of them, so saved-up requests last for at most 1.25*4+2 = 7 s.
-func TestProbeBeginsWhereTheFailedOneStoodAndOutlastsWhatThatHadUsed(t *testing.T) {
+// At a pace of 11, one request per second is above the base, so 5.9 saved-up requests are
+// used up after 6.9 s.
+func TestProbeBeginsWhereTheFailedOneStoodAndStaysThereForLonger(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		pace float64       // of the first step
 		held time.Duration // time until the next step
 		next float64
 	}{
-		"no failed probe: steps of 5% and 10%, whether proven or not":    {func(*Controller) {}, 10.5, 2 * sec, 11},
-		"failed probe: its last good pace, until that is proven":         {func(c *Controller) { c.stood, c.spent, c.burst0 = 11, 4, 20 }, 11, 7 * sec, 11 * 1.05},
-		"failed probe that had used a lot: eight units at most":          {func(c *Controller) { c.stood, c.spent, c.burst0 = 11, 100, 100 }, 11, 8 * sec, 12},
-		"failed probe that had used more than can be saved up":           {func(c *Controller) { c.stood, c.spent = 11, 100 }, 11, 6900 * ms, 11 * 1.05},
-		"failed probe that stood at almost the same pace: does not help": {func(c *Controller) { c.stood, c.spent = 10.2, 4 }, 10.5, 2 * sec, 11},
+		"no failed probe: steps of 5% and 10% that are not proven":             {func(*Controller) {}, 10.5, 2 * sec, 11},
+		"after a failed probe: until the step is proven, then 5% more":         {func(c *Controller) { c.stood = 11 }, 11, 6900 * ms, 11 * 1.05},
+		"round trips: until responses show it":                                 {func(c *Controller) { c.stood, c.trip = 11, 0.4 }, 11, 7400 * ms, 11 * 1.05},
+		"after a failed probe: eight units at most":                            {func(c *Controller) { c.stood, c.burst0 = 11, 100 }, 11, 8 * sec, 12},
+		"after a failed probe that stood at almost the present pace: as usual": {func(c *Controller) { c.stood = 10.2 }, 10.5, 2 * sec, 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -567,11 +567,12 @@ func TestProbeBeginsWhereTheFailedOneStoodAndOutlastsWhatThatHadUsed(t *testing.
 			c.raise(now, 0)
 			require.InDelta(t, tt.pace, c.pace, 1e-9)
 			assert.Zero(t, c.stood, "a pace should be tried again once, and not before each probe")
-			c.heardAt = now + tt.held
+			c.heardAt, c.heardOn = now+tt.held, now+tt.held
 			c.raise(now+tt.held-ms, 0)
 			require.InDelta(t, tt.pace, c.pace, 1e-9, "raised too early")
 			c.raise(now+tt.held+ms, 0)
 			assert.InDelta(t, tt.next, c.pace, 1e-9)
+			assert.InDelta(t, tt.pace, c.before, 1e-9, "the pace before the step")
 		})
 	}
 }

@@ -20,8 +20,7 @@ type memory struct {
 	needed  float64       // length of the latest silence after which a request was accepted, in seconds
 	longest float64       // the longest recent wait, in seconds, as least counts it; it decays unless a refusal confirms it
 	heardAt time.Duration // latest time at which an accepted request was sent
-	stood   float64       // the highest pace of the latest failed probe at which no request was refused, or the one to try instead; 0: none
-	spent   float64       // number of requests that this probe had sent above its base when one was refused
+	stood   float64       // the pace with which the next probe begins, because the latest one failed above it; 0: none
 	guessed bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
@@ -226,8 +225,9 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-passed <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
-	case burst && c.wasFine(c.refused.pace): // requests that the burst used were missing later in the window
-		room := e.accepted - c.refused.pace*(e.took+quiet) // what a window of that many requests leaves for a burst at this pace
+	case burst && c.wasFine(c.refused.pace): // later in the window, the requests of the burst were missing
+		paused := min(quiet, max(seconds(c.pause-c.last), 0))
+		room := e.accepted - c.refused.pace*(e.took+paused) // what a window of that many requests leaves for a burst at this pace
 		c.burst = max(1, min(c.burst/2, max(c.burst/4, room)))
 	case burst && c.window(e):
 		c.burst = max(1, c.burst/2)
@@ -299,6 +299,7 @@ func (c *Controller) mostlyIdle(e epoch) bool {
 
 // judgePace sets the bracket anew and chooses the pace.
 func (c *Controller) judgePace(e epoch, proven, backlog float64) {
+	c.stood = 0
 	if c.mostlyIdle(e) { // halve the pace at most, because little is known
 		c.lo = max(proven, min(c.lo, c.refused.pace))
 		c.pace = max((1-c.Margin)*c.lo, c.refused.pace/2)
@@ -309,7 +310,7 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	if c.base > 0 {
 		over := float64(c.refused.seq-c.from.seq) - c.base*seconds(c.refused.at-c.from.at)
 		if over <= 2*c.burst0 {
-			c.endProbe(hi, over)
+			c.endProbe(hi)
 			return
 		}
 		c.holding = c.Hold
@@ -336,23 +337,21 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 // endProbe ends a probe if the limit may have accepted only as many requests above the
 // base as it had saved up. The pace returns to the base. If the probe has raised the base
 // by more than a tenth, it may go on to a pace between the base and hi, which is the pace
-// that the epoch proves bad. over is the number of requests that the probe has sent above
-// its base.
+// that the epoch proves bad.
 //
-// A probe notices late that a pace is too high, so the step at which a request is refused
-// says little about the steps before it. The next probe therefore begins with the highest
-// pace that this one has left without a refusal, and stays there for longer than saved-up
-// requests can have lasted. If these were the reason for the refusal, there will be
-// another one. If the limit is a window, which saves up nothing, the pace is found to be
-// good.
-func (c *Controller) endProbe(hi, over float64) {
+// A pace that is too high is noticed late, so the step at which a request is refused says
+// little about the steps before it. The next probe therefore begins with the step before,
+// and stays there for a longer time. If saved-up requests were the reason why that step
+// was not refused, there will be a refusal. But if the limit is a window, which saves up
+// nothing, the pace will often be proven.
+func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
-	c.stood, c.spent = c.before, over
 	switch {
 	case c.returning:
-		c.stood = 0
-	case c.again: // that pace was not good, so try one halfway to it
+	case c.again, c.refused.pace <= c.before: // not even the step before was good, so try one halfway to it
 		c.stood = math.Sqrt(c.base * c.refused.pace)
+	default:
+		c.stood = c.before
 	}
 	if !found && c.base > c.began { // the margin alone may allow a step this small
 		c.base *= 1 - c.Margin

@@ -561,8 +561,8 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 	}
 }
 
-// The epoch and the silence after it took 10 s and 4 s. At 16 requests per second, 224
-// requests fit into this time.
+// The epoch and the pause after it took 10 s and 4 s. At 16 requests per second, 224
+// requests fit into this time. That nobody calls for a while afterwards does not matter.
 func TestBurstIsWhatAGoodPaceLeavesInAWindow(t *testing.T) {
 	for accepted, want := range map[int]float64{
 		250: 20, // at most half of the burst
@@ -572,8 +572,8 @@ func TestBurstIsWhatAGoodPaceLeavesInAWindow(t *testing.T) {
 	} {
 		c := justRefused()
 		c.begin, c.granted, c.burst, c.best = 2*sec, 40, 40, 16
-		c.sent, c.paced = accepted+1, accepted
-		c.judgeEpoch(15*sec, accepted, 4, 1e6)
+		c.sent, c.paced, c.pause = accepted+1, accepted, 16*sec
+		c.judgeEpoch(30*sec, accepted, 18, 1e6)
 		assert.InDelta(t, want, c.burst, 1e-9, "%v accepted", accepted)
 	}
 }
@@ -583,9 +583,13 @@ func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
 		set  func(*Controller)
 		want float64
 	}{
-		"at the pace before the refused one":                     {func(*Controller) {}, 11},
-		"halfway to the refused pace if that was the first step": {func(c *Controller) { c.again, c.before = true, 10 }, math.Sqrt(10 * 16)},
-		"as usual if the pace was to return to the best one":     {func(c *Controller) { c.returning = true }, 0},
+		"at the pace before the refused one":                       {func(*Controller) {}, 11},
+		"halfway to the refused pace if that was the first step":   {func(c *Controller) { c.again, c.before = true, 10 }, math.Sqrt(10 * 16)},
+		"halfway to the refused pace if the next step had begun":   {func(c *Controller) { c.before = 16 }, math.Sqrt(10 * 16)},
+		"as usual if the pace was to return to the best one":       {func(c *Controller) { c.returning = true }, 0},
+		"as usual if there was no probe":                           {func(c *Controller) { c.base = 0 }, 0},
+		"as usual if the account was mostly idle":                  {func(c *Controller) { c.idle = 100 }, 0},
+		"as usual if the probe used more than can have been saved": {func(c *Controller) { c.burst0 = 4.9 }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -593,7 +597,6 @@ func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
 			tt.set(c)
 			c.judgePace(epoch{took: 5, silence: 1}, 4, 160)
 			assert.InDelta(t, tt.want, c.stood, 1e-9)
-			assert.InDelta(t, 10, c.spent, 1e-9, "20 requests were sent in a second, 10 more than at the base")
 		})
 	}
 }
