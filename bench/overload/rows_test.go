@@ -226,9 +226,9 @@ func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bo
 Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of
 the matrix in FIGURES.md. In the names, %[1]sRA1%[1]s means Retry-After: 1, and %[1]sRA0%[1]s no Retry-After. The Transport makes up to 20 attempts: with the
 gate, without a gate, and with a simple AIMD gate. In the AIMD gate, refusals halve the pace, and each second adds a tenth of the halved
-pace. Some rows run with several seeds; unless the text says otherwise, their figures are the worst ones. Figures in bold miss the goal. "Seconds to 90%%" is the time from
-the end of the change until calls succeed at 90%% of the possible rate, on average both over three seconds and over fifteen. "never" means
-that calls failed, or that the rate was not regained.
+pace. Some rows run with several seeds; unless the text says otherwise, their figures are the worst ones. Figures in bold miss the goal.
+"Seconds to 90%%" is the time from the end of the change until calls succeed at 90%% of the possible rate, on average both over three
+seconds and over fifteen. "never" means that calls failed, or that the rate was not regained.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
