@@ -55,7 +55,7 @@ func TestGateKeepsAMinimumRateWhileRequestsAreThrottledByChance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sum := 0.0
 			for seed := range tt.runs {
-				sum += acceptedByChance(t, tt.retryAfter, uint64(seed)) //nolint:gosec // seed is not negative
+				sum += acceptedByChance(t, tt.retryAfter, uint64(seed))
 			}
 			rate := sum / float64(tt.runs)
 			t.Logf("%.1f accepted requests per second", rate)
