@@ -573,6 +573,7 @@ func TestProbeBeginsWhereTheFailedOneStoodAndStaysThereForLonger(t *testing.T) {
 			c.raise(now+tt.held+ms, 0)
 			assert.InDelta(t, tt.next, c.pace, 1e-9)
 			assert.InDelta(t, tt.pace, c.before, 1e-9, "the pace before the step")
+			assert.False(t, c.again, "only the first step should be held longer")
 		})
 	}
 }

@@ -116,7 +116,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	if c.probes > 1 {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
-	c.base, c.returning, c.again, c.before = 0, false, false, 0
+	c.base, c.returning = 0, false
 	c.pace = min(max(c.pace, c.least()), mostPace)
 	c.quiet = quiet
 }

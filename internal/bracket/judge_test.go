@@ -529,6 +529,7 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 		"as many accepted as in an earlier epoch, after a burst":                     {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
 		"refused at a pace that was proven good":                                     {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, good},
 		"refused at the best pace":                                                   {func(c *Controller) { c.granted, c.best = 10, 16 }, good},
+		"refused at the best pace, with a burst of one request":                      {func(c *Controller) { c.granted, c.burst, c.best = 10, 1, 16 }, good},
 		"refused slightly above the best pace":                                       {func(c *Controller) { c.granted, c.best = 10, 15.9 }, pace},
 		"refused slightly above a pace that was proven good":                         {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
 		"a window with a small burst":                                                {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
