@@ -610,11 +610,13 @@ func isPhrase(c []byte) bool {
 }
 
 // phrases returns the phrases that isPhrase recognizes, as lower-case letters only.
-var phrases = sync.OnceValue(func() map[string]bool {
+var phrases = sync.OnceValue(makePhrases)
+
+func makePhrases() map[string]bool {
 	known := map[string]bool{}
-	add := func(phrase string) {
-		known[strings.ToLower(strings.NewReplacer(" ", "", "-", "", "'", "").Replace(phrase))] = true
-	}
+	// One Replacer for all phrases: each occupies several KiB.
+	letters := strings.NewReplacer(" ", "", "-", "", "'", "")
+	add := func(phrase string) { known[strings.ToLower(letters.Replace(phrase))] = true }
 	for status := 100; status < 600; status++ {
 		add(http.StatusText(status))
 	}
@@ -623,7 +625,7 @@ var phrases = sync.OnceValue(func() map[string]bool {
 	}
 	delete(known, "")
 	return known
-})
+}
 
 // plainText returns the body, trimmed, if it is a short, readable text and its Content-Type
 // is text/plain. It also accepts text/html, because some services declare plain text as
