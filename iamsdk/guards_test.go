@@ -372,6 +372,13 @@ func TestARequestAsksTheGateOnceIfTheClientHadATransportBeforeInstall(t *testing
 	service.AssertCount(t, 1)
 }
 
+// promoting has the Transport's WrappedRoundTripper, which reveals only what is below.
+type promoting struct{ *iamhttp.Transport }
+
+func (p promoting) RoundTrip(req *http.Request) (*http.Response, error) {
+	return p.Transport.RoundTrip(req)
+}
+
 func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wrap func(http.RoundTripper) http.RoundTripper
@@ -381,6 +388,7 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		"in nested fields":         {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
 		"in a struct value":        {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
 		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
+		"as an embedded field":     {func(rt http.RoundTripper) http.RoundTripper { return promoting{rt.(*iamhttp.Transport)} }, true},
 		"in a hidden field":        {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
 		"in a function":            {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
 		"in a function in a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},

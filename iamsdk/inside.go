@@ -38,18 +38,27 @@ func look(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool, yiel
 	if !yield(rt) {
 		return false
 	}
+	next := func() http.RoundTripper { return nil }
+	reveals := true
 	switch w := rt.(type) {
 	case interface{ WrappedRoundTripper() http.RoundTripper }:
-		return look(w.WrappedRoundTripper(), depth-1, seen, yield)
+		next = w.WrappedRoundTripper
 	case interface{ Unwrap() http.RoundTripper }:
-		return look(w.Unwrap(), depth-1, seen, yield)
+		next = w.Unwrap
+	default:
+		reveals = false
 	}
 	for _, f := range slots(reflect.Indirect(v)) {
+		// The method may be that of an embedded RoundTripper. It then reveals only what is
+		// below that one.
+		if reveals && f.Type() != reflect.TypeFor[*iamhttp.Transport]() {
+			continue
+		}
 		if below, ok := reflect.TypeAssert[http.RoundTripper](f); ok && !look(below, depth-1, seen, yield) {
 			return false
 		}
 	}
-	return true
+	return look(next(), depth-1, seen, yield)
 }
 
 // slots returns a struct's exported fields of types that implement http.RoundTripper,
