@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -426,6 +427,39 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 				assert.EqualValues(t, 2, asked.asked.Load())
 			}
 		})
+	}
+}
+
+func TestAClientInTheDefaultTransportWorksBelowAnotherInstall(t *testing.T) {
+	service := httptest.NewServer(http.NotFoundHandler())
+	defer service.Close()
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	for name, hide := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"alone":             func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"in a function":     func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) },
+		"below a Transport": func(rt http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: rt} },
+		"in a function below it": func(rt http.RoundTripper) http.RoundTripper {
+			return &iamhttp.Transport{Base: roundTripper(rt.RoundTrip)}
+		},
+	} {
+		http.DefaultTransport = original
+		first := new(http.Client)
+		iamsdk.Install(first, new(iamhttp.Transport), iamsdk.Options{})
+		http.DefaultTransport = hide(first.Transport)
+		second := new(http.Client)
+		iamsdk.Install(second, new(iamhttp.Transport), iamsdk.Options{})
+		iamsdk.Install(first, new(iamhttp.Transport), iamsdk.Options{})
+		for _, client := range []*http.Client{first, second, http.DefaultClient} {
+			resp, err := client.Get(service.URL)
+			if err != nil { // in error mode, which the third one may have
+				assert.ErrorIs(t, err, iamhttp.ErrNotFound, name)
+				continue
+			}
+			resp.Body.Close()
+			assert.Equal(t, 404, resp.StatusCode, name)
+			client.CloseIdleConnections()
+		}
 	}
 }
 

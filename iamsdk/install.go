@@ -30,6 +30,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
@@ -179,8 +180,10 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 	switch {
 	case !s.isDirect(), s.t == above.awaits:
 		return s.sends.RoundTrip(req)
+	case s.base == nil && chain.Marks(req, s) > 0:
+		return chain.Original.RoundTrip(req) // the session is a part of http.DefaultTransport
 	case s.base == nil:
-		return http.DefaultTransport.RoundTrip(req)
+		return chain.RoundTrip(http.DefaultTransport, req, s)
 	}
 	return s.base.RoundTrip(req)
 }
