@@ -236,7 +236,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	defer drain.Release()
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = http.NoBody
-	if stuck && mayLimitConns(c.t.base()) {
+	if stuck && chain.MayLimitConns(c.t.base()) {
 		f.cause = errStuck
 		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 	}
@@ -288,14 +288,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 
 // errStuck is the Cause if a call ends because its retry might wait for a connection
 // forever. In Go 1.26, net/http cannot close a compressed body while the server stalls
-// within the gzip header, and the body's connection still counts toward MaxConnsPerHost. A
-// RoundTripper in between may hide that setting.
+// within the gzip header, and the body's connection still counts toward MaxConnsPerHost.
 var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
-
-func mayLimitConns(rt http.RoundTripper) bool {
-	base, ok := chain.Find[*http.Transport](rt)
-	return !ok || base.MaxConnsPerHost > 0
-}
 
 // finish ends a call whose failure is not retried. It returns an error or, in PassThrough
 // mode, the service's response, unless the call was canceled.

@@ -54,6 +54,23 @@ func (f forgetful) RoundTrip(req *http.Request) (*http.Response, error) {
 	return f.lazy.RoundTrip(req.WithContext(context.Background()))
 }
 
+// authenticating embeds a Transport, and so has its WrappedRoundTripper and
+// CloseIdleConnections. It marks each request that it passes on.
+type authenticating struct{ *iamhttp.Transport }
+
+func (a authenticating) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Add("Passed", "authenticating")
+	return a.Transport.RoundTrip(req)
+}
+
+// skipping reveals not the Transport that it wraps, but what is below.
+type skipping struct{ next *iamhttp.Transport }
+
+func (s skipping) RoundTrip(req *http.Request) (*http.Response, error) { return s.next.RoundTrip(req) }
+func (s skipping) CloseIdleConnections()                               { s.next.CloseIdleConnections() }
+func (s skipping) WrappedRoundTripper() http.RoundTripper              { return s.next.WrappedRoundTripper() }
+
 // metering has a RoundTrip and fields of its own. It marks each request that it passes on.
 type metering struct {
 	calls int
@@ -121,6 +138,10 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 		"inside a wrapper, around a RoundTripper that uses the default transport":        &metering{next: &iamhttp.Transport{Base: lazy{}}},
 		"inside an opaque wrapper, around one that uses the default transport":           opaque{&iamhttp.Transport{Base: lazy{}}},
 		"around a RoundTripper that uses the default transport and replaces the context": &iamhttp.Transport{Base: forgetful{}},
+		"embedded in a RoundTripper":                                                     authenticating{&iamhttp.Transport{}},
+		"embedded, around one that uses the default transport":                           authenticating{&iamhttp.Transport{Base: lazy{}}},
+		"inside a wrapper that reveals what the Transport wraps":                         skipping{&iamhttp.Transport{}},
+		"inside a wrapper around one that embeds it":                                     wrapped{opaque{authenticating{&iamhttp.Transport{}}}},
 		"with the original default as its Base":                                          &iamhttp.Transport{Base: original},
 		"inside a wrapper that changes the goroutine":                                    elsewhere{&iamhttp.Transport{}, new(atomic.Int32)},
 		"inside one that changes the goroutine, around one that uses the default":        elsewhere{&iamhttp.Transport{Base: lazy{}}, new(atomic.Int32)},
@@ -161,6 +182,8 @@ func TestEachPartOfTheDefaultTransportRunsOncePerCall(t *testing.T) {
 		want []string
 	}{
 		"a wrapper that does not reveal it runs twice":      {&metering{next: &iamhttp.Transport{}}, []string{"metering", "metering"}},
+		"a RoundTripper that embeds it":                     {authenticating{&iamhttp.Transport{}}, []string{"authenticating"}},
+		"one that embeds it around one that uses it, twice": {authenticating{&iamhttp.Transport{Base: lazy{}}}, []string{"authenticating", "lazy", "authenticating"}},
 		"a Transport around one that uses the default":      {&iamhttp.Transport{Base: lazy{}}, []string{"lazy"}},
 		"two Transports around one that uses the default":   {&iamhttp.Transport{Base: &iamhttp.Transport{Base: lazy{}}}, []string{"lazy"}},
 		"a Transport around one that reveals the default":   {&iamhttp.Transport{Base: revealing{}}, []string{"lazy"}},
@@ -173,6 +196,43 @@ func TestEachPartOfTheDefaultTransportRunsOncePerCall(t *testing.T) {
 			resp.Body.Close()
 			assert.Equal(t, tt.want, passed, name)
 		}
+	}
+}
+
+// open is a metering that reveals the RoundTripper that it wraps.
+type open struct{ *metering }
+
+func (o open) WrappedRoundTripper() http.RoundTripper { return o.next }
+
+func TestASecondTransportWithoutABaseUsesADefaultTransportThatHasAnother(t *testing.T) {
+	var passed []string
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		passed = r.Header["Passed"]
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer service.Close()
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	var reported failures
+	first := &iamhttp.Transport{OnFailure: reported.add}
+	for name, tt := range map[string]struct {
+		rt   http.RoundTripper
+		want []string
+	}{
+		"alone":                                   {first, nil},
+		"inside a wrapper that reveals it":        {open{&metering{next: first}}, []string{"metering"}},
+		"embedded in a RoundTripper":              {authenticating{first}, []string{"authenticating"}},
+		"inside a wrapper that reveals the lower": {skipping{first}, nil},
+	} {
+		http.DefaultTransport, reported = tt.rt, nil
+		second := &iamhttp.Transport{PassThrough: true}
+		assert.Equal(t, tt.rt, second.WrappedRoundTripper(), name)
+		for _, client := range []*http.Client{http.DefaultClient, {Transport: second}} {
+			_, err := client.Get(service.URL)
+			require.ErrorIs(t, err, iamhttp.ErrNotFound, name)
+			assert.Equal(t, tt.want, passed, name)
+		}
+		assert.Len(t, reported, 2, name)
 	}
 }
 
@@ -192,6 +252,8 @@ func TestIdleConnectionsOfTheOriginalDefaultAreClosedThroughEachReplacement(t *t
 	defer func() { http.DefaultTransport = original }()
 	for name, rt := range map[string]http.RoundTripper{
 		"a Transport":                      &iamhttp.Transport{},
+		"one that embeds it":               authenticating{&iamhttp.Transport{}},
+		"one that reveals what is below":   skipping{&iamhttp.Transport{}},
 		"an opaque wrapper":                opaque{&iamhttp.Transport{}},
 		"a wrapper that reveals its inner": wrapped{opaque{&iamhttp.Transport{}}},
 	} {

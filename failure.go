@@ -53,7 +53,8 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // reportsBelow reports whether a Transport below reports failures such as f to its
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
-	return chain.Has(t.base(), func(b *Transport) bool {
+	return chain.Has(t.base(), func(h interface{ self() *Transport }) bool {
+		b := h.self()
 		return b != t && b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
 	})
 }

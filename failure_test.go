@@ -146,11 +146,14 @@ func TestFailuresReportedByAnInnerTransportAreNotReportedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var below, above failures
 			inner := tt.inner
-			inner.Base, inner.Backoff, inner.OnFailure = script(tt.steps...), zero, below.add
-			_, err := (&iamhttp.Transport{Base: &inner, Backoff: zero, OnFailure: above.add}).RoundTrip(newRequest(t, "GET", ""))
-			require.Error(t, err)
-			assert.Len(t, below, tt.below)
-			assert.Len(t, above, tt.above)
+			for way, base := range map[string]http.RoundTripper{"as Base": &inner, "embedded in Base": authenticating{&inner}} {
+				inner.Base, inner.Backoff, inner.OnFailure = script(tt.steps...), zero, below.add
+				below, above = nil, nil
+				_, err := (&iamhttp.Transport{Base: base, Backoff: zero, OnFailure: above.add}).RoundTrip(newRequest(t, "GET", ""))
+				require.Error(t, err)
+				assert.Len(t, below, tt.below, way)
+				assert.Len(t, above, tt.above, way)
+			}
 		})
 	}
 }

@@ -228,11 +228,7 @@ func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 		err == errNoAnswer || err == errNoBase || errors.Is(err, errNilPointer) || find[*StatusError](err) != nil || find[*NotSentError](err) != nil {
 		return false
 	}
-	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
-		Op:  req.Method,
-		URL: target.Redact(req.URL),
-		Err: err,
-	})
+	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{Op: req.Method, URL: target.Redact(req.URL), Err: err})
 	return ok
 }
 

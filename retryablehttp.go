@@ -13,6 +13,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/chain"
 	"github.com/iamhttp/iamhttp/internal/note"
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
@@ -155,7 +156,7 @@ func (t *Transport) judge(f *failedAttempt, c *retryablehttp.Client) *verdict {
 	}
 	f.header = f.header.Clone() // hooks may change the response's header
 	e, stuck := f.final(stop)
-	if stuck && stop == StopUnset && mayLimitConns((&Transport{Base: c.HTTPClient.Transport}).base()) {
+	if stuck && stop == StopUnset && chain.MayLimitConns((&Transport{Base: c.HTTPClient.Transport}).base()) {
 		e.Stop, e.Cause = StopWaitTooLong, errStuck
 	}
 	v := &verdict{err: e, recorder: optionsOf(f.req.Context()).recorder}

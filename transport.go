@@ -169,19 +169,24 @@ func (t *Transport) base() http.RoundTripper {
 	switch {
 	case t.Base != nil:
 		return t.Base
+	case !chain.IsPlain(http.DefaultTransport) && chain.Depth(0) > 1:
+		return t // leadsTo is asking a RoundTripper that passes the question on to t; this ends the chain
 	case leadsTo(http.DefaultTransport, t):
 		return chain.Original
 	}
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether a request that is passed to rt would come back to t or, if neither
-// has a Base, to another Transport, which would pass it to the default transport again.
-// This happens if a program installs a Transport as the default transport, or as a part of
-// the default transport. If a RoundTripper does not reveal what it wraps, leadsTo may return
-// false although the request would come back.
+// self returns t. A RoundTripper that embeds a Transport has this method too, and so reveals
+// the Transport; its WrappedRoundTripper may also be the Transport's, which does not.
+func (t *Transport) self() *Transport { return t }
+
+// leadsTo reports whether a request that is passed to rt would come back to t. This happens
+// if a program installs t as the default transport, or as a part of the default transport.
+// If a RoundTripper does not reveal what it wraps, leadsTo may return false although the
+// request would come back.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	return chain.Has(rt, func(w *Transport) bool { return w == t || t.Base == nil && w.Base == nil })
+	return chain.Has(rt, func(h interface{ self() *Transport }) bool { return h.self() == t })
 }
 
 // within reports whether req is one of t's own attempts, which the default transport has

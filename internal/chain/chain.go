@@ -5,11 +5,12 @@ import (
 	"cmp"
 	"iter"
 	"net/http"
+	"reflect"
 	"runtime"
 )
 
 // Of returns an iterator over rt and the RoundTrippers below it, as far as they reveal
-// what they wrap.
+// what they wrap. The chain ends at a RoundTripper that says it wraps itself.
 func Of(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
 		for range 100 { // RoundTrippers from other packages may form a cycle
@@ -20,7 +21,11 @@ func Of(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 			if !ok {
 				return
 			}
-			rt = w.WrappedRoundTripper()
+			next := w.WrappedRoundTripper()
+			if v := reflect.ValueOf(next); v.IsValid() && v.Comparable() && next == rt {
+				return
+			}
+			rt = next
 		}
 	}
 }
@@ -44,6 +49,13 @@ func Has[T any](rt http.RoundTripper, ok func(T) bool) bool {
 		}
 	}
 	return false
+}
+
+// MayLimitConns reports whether rt may limit its connections per host, as an http.Transport
+// with MaxConnsPerHost does. A RoundTripper in between may hide that setting.
+func MayLimitConns(rt http.RoundTripper) bool {
+	base, ok := Find[*http.Transport](rt)
+	return !ok || base.MaxConnsPerHost > 0
 }
 
 // Depth returns how many times the function that calls Depth is on the goroutine's stack: 1
