@@ -315,7 +315,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		e.peek(c.req.Context(), f.resp, bounded.Time(c.req.Context()))
 		c.report(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
 	}
-	return f.resp, nil
+	return bounded.Own(f.resp), nil
 }
 
 // refusedByGate reports that the gate refused the request, and returns the error for the

@@ -18,8 +18,8 @@ import (
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
 // *StatusError that a Transport would return, but with Attempts 0 and StopUnset. It reads
 // up to 64 KiB of resp.Body and puts these bytes back, so read and close resp.Body as
-// usual. Reading stops after 5 s or when the context of resp.Request ends (if it has
-// already ended, after 50 ms).
+// usual; until you have read the body to its end, do not use resp.Trailer. Reading stops
+// after 5 s or when the context of resp.Request ends (if it has already ended, after 50 ms).
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil

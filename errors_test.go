@@ -948,10 +948,12 @@ func TestCheckResponse(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			start := time.Now()
-			e := statusError(t, iamhttp.CheckResponse(response(newRequest(t, "GET", "").WithContext(ctx), 500, stalling("begin"), -1)))
+			resp := response(newRequest(t, "GET", "").WithContext(ctx), 500, stalling("begin"), -1)
+			e := statusError(t, iamhttp.CheckResponse(resp))
 			assert.Equal(t, time.Second, time.Since(start))
 			assert.True(t, e.Truncated)
 			assert.Equal(t, "begin", string(e.Body()))
+			resp.Body.Close()
 		})
 	})
 	t.Run("reads a body that is in memory although the context has ended", func(t *testing.T) {

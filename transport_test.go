@@ -1,6 +1,7 @@
 package iamhttp_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // A step is a scripted Base's reaction to one request.
@@ -948,6 +950,93 @@ func TestBodyReadAheadIsPutBackInFrontOfTheRest(t *testing.T) {
 		})
 	})
 }
+
+// While the caller has the response, only the caller's own Reads may change its Trailer,
+// also if the body is still being read ahead.
+func TestTrailersOfABodyThatWasReadAheadArriveWithItsEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tr iamhttp.Transport
+		in time.Duration // when the body ends, just after reading ahead has returned
+	}{
+		"for OnFailure": {iamhttp.Transport{OnFailure: func(context.Context, iamhttp.Failure) {}}, 5100 * time.Millisecond},
+		"for the Gate":  {iamhttp.Transport{Gate: new(gate.Adaptive)}, 80 * time.Millisecond},
+		"for both":      {iamhttp.Transport{Gate: new(gate.Adaptive), OnFailure: func(context.Context, iamhttp.Failure) {}}, 5100 * time.Millisecond},
+	} {
+		for header, declared := range map[string]http.Header{"": nil, "Trailer: X-Sum\r\n": {"X-Sum": nil}} {
+			t.Run(name+" "+header, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					tr := tt.tr
+					tr.PassThrough, tr.MaxAttempts = true, 1
+					tr.Base = &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+						ours, theirs := net.Pipe()
+						go func() {
+							_, _ = http.ReadRequest(bufio.NewReader(theirs))
+							fmt.Fprint(theirs, "HTTP/1.1 429 Too Many Requests\r\n"+header+"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+							time.Sleep(tt.in)
+							fmt.Fprint(theirs, "0\r\nX-Sum: 1\r\n\r\n")
+						}()
+						return ours, nil
+					}}
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://iam.example", nil)
+					require.NoError(t, err)
+					resp, err := tr.RoundTrip(req)
+					require.NoError(t, err)
+					for range 2 {
+						assert.Equal(t, declared, resp.Trailer)
+						time.Sleep(time.Minute)
+					}
+					text, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					assert.Equal(t, "a", string(text))
+					assert.Equal(t, http.Header{"X-Sum": {"1"}}, resp.Trailer)
+					resp.Body.Close()
+				})
+			})
+		}
+	}
+}
+
+func TestRecordingChangesNeitherTheErrorsOfABodyNorThatOfItsClose(t *testing.T) {
+	gone, mismatch := errors.New("gone"), errors.New("checksum mismatch")
+	for _, recorded := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(gone) })
+			if recorded {
+				ctx, _ = iamhttp.WithRecorder(ctx)
+			}
+			base := func(req *http.Request) (*http.Response, error) {
+				resp, _ := answer(404, "")(req)
+				resp.Body = &mismatched{strings.NewReader("text"), req.Context(), mismatch}
+				return resp, nil
+			}
+			resp, err := (&iamhttp.Transport{Base: script(base), PassThrough: true}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			require.NoError(t, err)
+			text, err := io.ReadAll(resp.Body)
+			assert.Equal(t, "text", string(text))
+			assert.Equal(t, gone, err)
+			assert.Equal(t, mismatch, resp.Body.Close())
+		})
+	}
+}
+
+// A mismatched body fails with the context's cause, as net/http's bodies do, and when it is
+// closed.
+type mismatched struct {
+	io.Reader
+	ctx context.Context //nolint:containedctx // the request's
+	err error
+}
+
+func (m *mismatched) Read(p []byte) (int, error) {
+	if n, err := m.Reader.Read(p); err == nil {
+		return n, nil
+	}
+	<-m.ctx.Done()
+	return 0, context.Cause(m.ctx)
+}
+
+func (m *mismatched) Close() error { return m.err }
 
 type errReader struct{ err error }
 

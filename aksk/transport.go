@@ -112,7 +112,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead)
-	return resp, nil
+	return bounded.Own(resp), nil
 }
 
 // rightSkew returns the skew to sign with if a 401 is due to the signature's time, and
@@ -141,7 +141,7 @@ func (t *Transport) correct(req *http.Request, resp *http.Response, skew time.Du
 		if !head {
 			t.clocks.set(req.URL.Host, skew)
 		}
-		return resp, nil
+		return bounded.Own(resp), nil
 	}
 	// By now, the whole body has almost always been read, so the connection can be
 	// reused.
@@ -154,7 +154,7 @@ func (t *Transport) correct(req *http.Request, resp *http.Response, skew time.Du
 	default:
 		t.clocks.set(req.URL.Host, skew)
 	}
-	return resp, err
+	return bounded.Own(resp), err
 }
 
 // first reports whether a request is unsigned and should be signed.

@@ -322,6 +322,36 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 	}
 }
 
+// A Read that is still running may change the trailers of the base's response.
+func TestA401WhoseBodyIsStillBeingReadIsReturnedAsACopy(t *testing.T) {
+	for name, change := range map[string]func(*http.Request) *http.Request{
+		"as it is": func(r *http.Request) *http.Request { return r }, "not sent again": once,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var sent []*http.Response
+			tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) {
+				body, w := io.Pipe()
+				go func() {
+					_, _ = io.WriteString(w, skewed.Body)
+					<-r.Context().Done()
+					w.Close()
+				}()
+				date := http.Header{"Date": {time.Now().Add(20 * time.Minute).UTC().Format(http.TimeFormat)}}
+				sent = append(sent, &http.Response{StatusCode: 401, Header: date, Body: body, Request: r})
+				return sent[len(sent)-1], nil
+			}))
+			req := change(signedAt(t, "POST", "body", time.Now()))
+			ctx, cancel := context.WithCancel(t.Context())
+			resp, err := tr.RoundTrip(req.WithContext(ctx))
+			require.NoError(t, err)
+			assert.NotSame(t, sent[len(sent)-1], resp, name)
+			assert.Equal(t, 401, resp.StatusCode, name)
+			cancel()
+			resp.Body.Close()
+		})
+	}
+}
+
 func TestARequestSentTwiceBecauseOfTheClockCountsAsOneAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}

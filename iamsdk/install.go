@@ -164,7 +164,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, failure
 	}
 	s.resends.keep(s.o.Resends, req, failure)
-	return resp, nil
+	return bounded.Own(resp), nil
 }
 
 // isDirect reports whether the session passes its requests directly to a Transport.

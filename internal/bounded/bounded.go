@@ -209,7 +209,8 @@ func (i *impatient) Read(p []byte) (n int, err error) {
 type bodyCloser struct {
 	once     sync.Once
 	body     io.Closer
-	panicked any // the value of the panic, if Close panicked
+	err      error // what Close returned
+	panicked any   // the value of the panic, if Close panicked
 
 	mu      sync.Mutex
 	ctx     context.Context
@@ -293,7 +294,7 @@ func (g *bodyCloser) closeAside() {
 			g.panicked = recover()
 			g.body = nil // the body may be large, and the Drain is kept during the wait for a retry
 		}()
-		g.body.Close()
+		g.err = g.body.Close()
 	})
 }
 

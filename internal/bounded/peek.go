@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -12,19 +13,22 @@ import (
 )
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
-// them back: resp.Body still yields the whole body. But if ctx ends while the body is
-// being read ahead, the body is closed, and resp.Body yields only the data read so far
-// and then ctx's error. If ctx has ended already, this happens only if reading ahead
-// takes longer than MinDrain, because the body may be in memory, as after io.ReadAll.
-// Peek also reports whether the body is, or may be, longer than the returned data. The time
-// that earlier Peeks have waited for the body counts, so that several layers that peek do
-// not multiply the time.
+// them back: resp.Body still yields the whole body and its error. But if ctx ends while the
+// body is being read ahead, and the body does not fail within closeTime, the body is closed,
+// and resp.Body yields only the data read so far and then ctx's cause. If ctx has ended
+// already, this happens only if reading ahead takes longer than MinDrain, because the body
+// may be in memory, as after io.ReadAll. Peek also reports whether the body is, or may be,
+// longer than the returned data. The time that earlier Peeks have waited for the body
+// counts, so that several layers that peek do not multiply the time.
+//
+// Reading ahead may go on after Peek has returned, and net/http may then add trailers to
+// resp. A RoundTripper must therefore return Own(resp).
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
 		return nil, false
 	}
-	ended, start := ctx.Err(), time.Now()
+	ended, start := context.Cause(ctx), time.Now()
 	earlier, waited := peeked(resp)
 	switch {
 	case ended != nil:
@@ -35,6 +39,9 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		d -= waited
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
+	p.resp, p.source = resp, Own(resp)
+	p.own = *p.source
+	p.own.Body, p.own.Trailer = p, maps.Clone(p.source.Trailer)
 	resp.Body = p
 	defer func() { p.waited = waited + time.Since(start) }()
 	// Interrupting a Read that waits for a slow server would end the body. The Read
@@ -57,8 +64,27 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		}
 		return data, true
 	case <-ctx.Done():
-		return p.stop(ctx.Err()), true
+		return p.stop(nil), true
 	}
+}
+
+// Own returns the response that a RoundTripper returns after Peek(resp): resp itself if its
+// body has been read ahead to the end, and otherwise a copy that net/http does not change.
+// The copy gets its trailers when its reader reaches the end of the body.
+func Own(resp *http.Response) *http.Response {
+	if resp == nil {
+		return nil
+	}
+	p, _ := peeked(resp)
+	if p == nil || p.resp != resp {
+		return resp
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == io.EOF {
+		return resp
+	}
+	return &p.own
 }
 
 // A peekedBody is a body whose beginning has been, or is being, read ahead.
@@ -68,6 +94,10 @@ type peekedBody struct {
 	closer   bodyCloser    // closes rest, either for the caller or when the context ends
 	ended    chan struct{} // closed when reading ahead has ended, after which data no longer changes
 	waited   time.Duration // how long Peeks have waited for the body
+
+	resp   *http.Response // the response that was passed to Peek
+	source *http.Response // the response to which rest adds trailers; nil: own has got them
+	own    http.Response  // what Own returns
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead; Peek's callers hold the same bytes, so they never change
@@ -110,14 +140,18 @@ var (
 	errClosed   = errors.New("read on closed response body") // as in net/http, without its prefix
 )
 
-// readAhead reads until the body ends, Max bytes are read, or it is stopped. It closes
-// the body if the context ends in the meantime, because not every body ends by itself
-// when the context of its request does.
+// readAhead reads until the body ends, Max bytes are read, or it is stopped. If the context
+// ends in the meantime, it closes a body that does not fail soon, because not every body
+// ends by itself when the context of its request does.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
-		p.stop(ctx.Err())
-		p.closer.closeAside()
+		select {
+		case <-p.ended: // a body of net/http fails when the context of its request ends
+		case <-time.After(closeTime):
+			p.stop(context.Cause(ctx))
+			p.closer.closeAside()
+		}
 	})()
 	defer func() {
 		if v := recover(); v != nil {
@@ -176,6 +210,18 @@ func (p *peekedBody) stop(err error) []byte {
 }
 
 func (p *peekedBody) Read(b []byte) (int, error) {
+	n, err := p.read(b)
+	if err == io.EOF && p.source != nil {
+		if p.own.Trailer == nil && p.source.Trailer != nil {
+			p.own.Trailer = http.Header{}
+		}
+		maps.Copy(p.own.Trailer, p.source.Trailer)
+		p.source = nil
+	}
+	return n, err
+}
+
+func (p *peekedBody) read(b []byte) (int, error) {
 	if n, err := p.readData(b); n > 0 || err != nil || len(b) == 0 {
 		return n, err
 	}
@@ -203,10 +249,13 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 }
 
 // Close closes the body. In Go 1.26, closing a body that net/http inflates blocks while a
-// Read waits for the gzip header, so Close waits at most closeTime for such a body.
+// Read waits for the gzip header, so Close waits at most closeTime for such a body. If that
+// is not enough, Close returns nil, and otherwise the body's error.
 func (p *peekedBody) Close() error {
-	p.end()
-	return nil
+	if p.end() {
+		return nil
+	}
+	return p.closer.err
 }
 
 // end does the work of Close, and reports whether the body is still being closed.

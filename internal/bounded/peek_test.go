@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
@@ -149,8 +150,9 @@ func TestPeekReadsAtMost64KiB(t *testing.T) {
 
 func TestACanceledPeekClosesTheBodyAndKeepsItsBeginningReadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, cancel)
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
 		b, start := body("text", nil), time.Now()
 		resp := response(b, -1)
 		data, truncated := bounded.Peek(ctx, resp, time.Minute)
@@ -159,11 +161,130 @@ func TestACanceledPeekClosesTheBodyAndKeepsItsBeginningReadable(t *testing.T) {
 		assert.True(t, truncated)
 		rest, err := io.ReadAll(resp.Body)
 		assert.Equal(t, "text", string(rest))
-		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, gone, err)
 		synctest.Wait()
 		_, closes := b.counts()
 		assert.Equal(t, 1, closes)
 	})
+}
+
+// A body of net/http fails when the context of its request ends: over HTTP/1 with the
+// context's cause, over HTTP/2 with its error.
+func TestAPeekedBodyThatFailsWhenTheContextEndsYieldsItsOwnError(t *testing.T) {
+	for _, when := range []time.Duration{time.Second, time.Minute} { // during Peek, and after it
+		synctest.Test(t, func(t *testing.T) {
+			own := errors.New("stream reset")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(when, func() { cancel(errors.New("gone")) })
+			b := body("", nil)
+			b.text = io.MultiReader(strings.NewReader("text"), readerFunc(func([]byte) (int, error) {
+				<-ctx.Done()
+				time.Sleep(time.Millisecond)
+				return 0, own
+			}))
+			resp := response(b, -1)
+			data, truncated := bounded.Peek(ctx, resp, 2*time.Second)
+			assert.Equal(t, "text", string(data))
+			assert.True(t, truncated)
+			rest, err := io.ReadAll(resp.Body)
+			assert.Equal(t, "text", string(rest))
+			assert.Equal(t, own, err)
+			_, closes := b.counts()
+			assert.Zero(t, closes, "the caller closes the body")
+		})
+	}
+}
+
+// An unclean body has an error for the caller when it is closed, such as a wrong checksum.
+type unclean struct {
+	io.Reader
+	err error
+}
+
+func (u unclean) Close() error { return u.err }
+
+func TestClosingAPeekedBodyReturnsTheErrorOfTheOriginal(t *testing.T) {
+	for _, inflated := range []bool{false, true} {
+		want := errors.New("checksum mismatch")
+		resp := response(unclean{strings.NewReader("text"), want}, 4)
+		resp.Uncompressed = inflated
+		bounded.Peek(t.Context(), resp, time.Minute)
+		bounded.Peek(t.Context(), resp, time.Minute)
+		assert.Equal(t, want, resp.Body.Close())
+	}
+}
+
+// A trailing body adds a trailer to its response when Read meets the end, as net/http does.
+type trailing struct {
+	*source
+	resp *http.Response
+}
+
+func (b trailing) Read(p []byte) (int, error) {
+	n, err := b.source.Read(p)
+	if err == io.EOF {
+		if b.resp.Trailer == nil {
+			b.resp.Trailer = http.Header{}
+		}
+		b.resp.Trailer["X-Sum"] = []string{"1"}
+	}
+	return n, err
+}
+
+// The documentation of http.Response says that only a Read may change the Trailer, but
+// reading ahead may go on after Peek has returned.
+func TestTrailersArriveDuringTheReadersOwnReadOfTheEnd(t *testing.T) {
+	const late, inTime = 2500 * time.Millisecond, 10 * time.Second
+	for name, declared := range map[string]http.Header{"declared": {"X-Sum": nil}, "undeclared": nil} {
+		for _, peeks := range [][]time.Duration{{late}, {late - 2*time.Second, late}, {late, late}, {inTime}} {
+			for _, layers := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, " ", peeks, " ", layers), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						b := body("ab", io.EOF) // the end arrives after 3 s
+						b.drips = time.Second
+						sent := response(nil, -1)
+						sent.Body, sent.Trailer = trailing{b, sent}, declared
+						if declared != nil {
+							sent.Trailer = declared.Clone()
+						}
+						resp := sent
+						for _, d := range peeks {
+							bounded.Peek(t.Context(), resp, d)
+							if layers {
+								resp = bounded.Own(resp)
+							}
+						}
+						resp = bounded.Own(resp)
+						want := http.Header{"X-Sum": {"1"}}
+						if peeks[0] == inTime {
+							assert.Same(t, sent, resp)
+							assert.Equal(t, want, resp.Trailer)
+						} else {
+							assert.NotSame(t, sent, resp)
+							for range 10 {
+								assert.Equal(t, declared, resp.Trailer)
+								time.Sleep(time.Second)
+							}
+						}
+						assert.Equal(t, 500, resp.StatusCode)
+						text, err := io.ReadAll(resp.Body)
+						require.NoError(t, err)
+						assert.Equal(t, "ab", string(text))
+						assert.Equal(t, want, resp.Trailer)
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestOwnReturnsAResponseThatWasNotReadAheadItself(t *testing.T) {
+	resp := response(body("text", io.EOF), 4)
+	assert.Same(t, resp, bounded.Own(resp))
+	assert.Nil(t, bounded.Own(nil))
+	bounded.Peek(t.Context(), resp, time.Minute)
+	changed := *resp // a RoundTripper in between may have changed it
+	assert.Same(t, &changed, bounded.Own(&changed))
 }
 
 func TestPeekStopsIfReadReturnsNeitherDataNorError(t *testing.T) {
