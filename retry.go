@@ -193,12 +193,12 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 
 // left returns the time below which a wait must stay: a response that takes f.fastest
 // must still arrive before the deadline and before the request's signature expires. The
-// StopReason is StopSignature if the signature expires before the deadline, and otherwise
-// StopDeadline.
+// StopReason is StopSignature if the signature expires before the deadline, StopDeadline if
+// it does not, and StopWaitTooLong if there is neither.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
-	left, first := time.Duration(math.MaxInt64), StopDeadline
+	left, first := time.Duration(math.MaxInt64), StopWaitTooLong
 	if deadline, limited := f.req.Context().Deadline(); limited {
-		left = deadline.Sub(f.at) - f.fastest
+		left, first = deadline.Sub(f.at)-f.fastest, StopDeadline
 	}
 	if signed := f.expires.Sub(f.at) - f.fastest; !f.expires.IsZero() && signed < left {
 		left, first = signed, StopSignature

@@ -176,6 +176,8 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 		"an interval that ends at the deadline":               {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
 		"a schedule that stops":                               {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
 		"a schedule that stops, with Retry-After":             {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"Retry-After that overflows, without a deadline":      {iamhttp.Transport{MaxWait: math.MaxInt64}, 0, "99999999999", iamhttp.StopWaitTooLong},
+		"the longest interval, without a deadline":            {iamhttp.Transport{MaxWait: math.MaxInt64, Backoff: constant(math.MaxInt64)}, 0, "", iamhttp.StopWaitTooLong},
 		"StopAttempts wins over StopBackoff and StopDeadline": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
 		"StopBackoff wins over StopDeadline":                  {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
 		"StopWaitTooLong wins over StopDeadline":              {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
