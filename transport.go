@@ -26,6 +26,19 @@ type Transport struct {
 	// transport instead, whether they come from the Transport or from a Base that uses
 	// http.DefaultTransport. The response bodies that Base returns must allow Close during a
 	// Read, as net/http's bodies do.
+	//
+	// Set Base in these cases:
+	//   - The Transport is a part of http.DefaultTransport, inside a RoundTripper that does not
+	//     reveal the next one with a method WrappedRoundTripper() http.RoundTripper. Without a
+	//     Base, that RoundTripper runs twice per attempt. If it also replaces the request's
+	//     context and changes the goroutine, the request goes around forever.
+	//   - The Transport is registered for http or https with the RegisterProtocol method of
+	//     http.DefaultTransport. Without another http.Transport as its Base, each request
+	//     overflows the stack.
+	//   - http.DefaultTransport is a RoundTripper of your own, such as a mock, to which one
+	//     Transport without a Base passes a request, and which then sends a request of its own
+	//     through another, on the same goroutine. That request goes to the original default
+	//     transport, unless the other Transport has http.DefaultTransport as its Base.
 	Base http.RoundTripper
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.
@@ -81,7 +94,7 @@ type Transport struct {
 	// cannot be returned, for example because the call was canceled before a retry, the
 	// Gate refused a retry, or the response is a proxy's refusal to connect
 	// ([CheckProxyConnect]). For a Recorder, OnFailure or the Gate, up to 64 KiB of the
-	// body is read ahead and put back.
+	// body is read ahead and put back; the response may then be a copy of Base's.
 	PassThrough bool
 
 	// Gate, if not nil, decides when an account's requests are sent, so that all calls
