@@ -101,6 +101,7 @@ type lane struct {
 	// before firsts, because otherwise earlier requests would have been in vain.
 	retries queue
 	firsts  queue
+	yielded int // number of first attempts that were sent since the latest retry
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
@@ -109,8 +110,7 @@ type lane struct {
 // waiters thus gets at least about a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the lowest resend count at which a retry lets a first attempt go first after
-// a pause.
+// lateResend is the lowest resend count at which a retry lets first attempts go first.
 const lateResend = 3
 
 // lanes holds an account's waiters by priority, the most urgent first. Inner requests have
@@ -144,23 +144,31 @@ func (ls *lanes) push(w *waiter, p Priority) {
 }
 
 // pop removes and returns the waiter whose turn it is, and the index of its lane. There
-// must be a waiter. The first request after a pause is the likeliest to be throttled, so a
-// request that has already been sent lateResend times or more lets a first attempt in its
-// lane go first. probing is true if nothing has been sent since the latest pause began.
+// must be a waiter. probing is true if nothing has been sent since the latest pause began.
 func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
-	w = ls[turn].head(probing)
+	l := &ls[turn]
+	w = l.head(probing)
+	if l.yielded++; w.queue == &l.retries {
+		l.yielded = 0
+	}
 	w.queue.remove(w)
 	return w, turn
 }
 
-// head returns the next waiter of a lane, which must not be empty. For probing, see
-// lanes.pop.
+// head returns the next waiter of a lane, which must not be empty. A request that has been
+// sent lateResend times or more may be one that the service will not accept for a while,
+// whatever the pace. If it went first after each pause, few others would be sent. It
+// therefore lets others go first, four times as many after each resend. It is also not sent
+// first after a pause, if there are others. For probing, see lanes.pop.
 func (l *lane) head(probing bool) *waiter {
-	if l.retries.n == 0 || l.retries.head.resend >= lateResend && l.firsts.n > 0 && probing {
+	switch w := l.retries.head; {
+	case w == nil:
 		return l.firsts.head
+	case w.resend < lateResend || l.firsts.n == 0 || !probing && l.yielded >= 1<<min(2*w.resend, 20):
+		return w
 	}
-	return l.retries.head
+	return l.firsts.head
 }
 
 // next returns the index of the lane that has the next turn. It considers only the lanes i

@@ -6,17 +6,23 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
+func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
 	retry, first := "the retry", "the first attempt"
 	for name, tt := range map[string]struct {
 		resend           int
 		probing, waiting bool // waiting: a first attempt is waiting
+		yielded          int
 		want             string
 	}{
-		"except after a pause, even a late retry is sent first":               {lateResend, false, true, retry},
-		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, first},
-		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, retry},
-		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, retry},
+		"an early retry is sent first":                                        {lateResend - 1, false, true, 0, retry},
+		"a late retry is sent last":                                           {lateResend, false, true, 63, first},
+		"a late retry is sent after 64 first attempts":                        {lateResend, false, true, 64, retry},
+		"a retry that is one later is sent after 256 first attempts":          {lateResend + 1, false, true, 255, first},
+		"a late retry is sent if no first attempt waits":                      {lateResend, false, false, 0, retry},
+		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, 64, first},
+		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, 0, retry},
+		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, 0, retry},
+		"the latest possible retry is sent at last":                           {1 << 40, false, true, 1 << 20, retry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ls lanes
@@ -24,12 +30,14 @@ func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 			if tt.waiting {
 				ls.push(new(waiter), Normal)
 			}
+			ls[Normal.lane()].yielded = tt.yielded
 			w, _ := ls.pop(tt.probing)
-			got := first
+			got, yielded := first, tt.yielded+1
 			if w.resend > 0 {
-				got = retry
+				got, yielded = retry, 0
 			}
 			assert.Equal(t, tt.want, got)
+			assert.Equal(t, yielded, ls[Normal.lane()].yielded)
 			assert.Zero(t, w.queue.n)
 		})
 	}

@@ -99,6 +99,7 @@ type Controller struct {
 	Late bool
 
 	pause     time.Duration // time before which nothing is sent
+	required  time.Duration // the latest end of a pause that the service has asked for
 	open      bool          // whether the latest pause is over and the epoch has begun
 	explained bool          // whether the latest refusal is blamed only on the number of requests in flight, or on a single fault
 	probes    int           // number of pauses in a row, up to the latest, between which no accepted request was sent
@@ -221,7 +222,7 @@ func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) 
 func (c *Controller) Hasten(at time.Duration) {
 	if c.asked > 0 {
 		least := max(duration(c.asked), (c.pause-c.closed)/4)
-		c.pause = min(c.pause, max(at, later(c.closed, least)))
+		c.pause = min(c.pause, max(at, c.required, later(c.closed, least)))
 	}
 }
 
@@ -381,11 +382,15 @@ func (c *Controller) refusedBy() time.Duration {
 func (c *Controller) start(now time.Duration) {
 	c.open = true
 	credit := math.Floor(min(c.burst, c.pace*c.silence))
+	next := now
+	if c.probes <= 1 && c.burst < 2 && c.heardAt > 0 { // the limit saves up nothing, so the next request is due when the pace says
+		next = max(now, later(c.heardAt, duration(1/c.pace)))
+	}
 	c.tally = tally{
 		epoch:   c.epoch + 1,
 		begin:   now,
 		last:    c.last,
-		next:    now,
+		next:    next,
 		credit:  credit,
 		granted: int(credit),
 		room:    c.clock(),
@@ -547,6 +552,7 @@ func (c *Controller) Trip() time.Duration {
 // request, but do not begin a pause.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
+	c.required = max(c.required, later(now, retryAfter))
 	switch {
 	case s.at > 0:
 		c.notices(max(seconds(now-s.at), leastNotice))
@@ -671,6 +677,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.remember(now, c.pace, c.cost)
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, over: c.Excess / 2, holding: c.holding}
+		if 1/c.pace > c.OwnMost { // small steps would take a quarter of an hour, and a refusal costs only one request
+			c.over = max(c.Excess, min(1, 1/(c.Proof*unit*c.pace))) / 2
+		}
 		if c.stood > leastStep*c.pace {
 			c.again, c.over = true, (c.stood/c.pace-1)/2
 		}

@@ -699,6 +699,15 @@ func TestHastenedPauseIsNeitherShorterThanRetryAfterNorThanAQuarter(t *testing.T
 	}
 }
 
+func TestHastenedPauseIsNotShorterThanTheRetryAfterOfALateRefusal(t *testing.T) {
+	c := paced()
+	old := c.Sent(100*sec, 1)
+	require.True(t, c.Refused(101*sec, c.Sent(100*sec, 1), sec))
+	require.False(t, c.Refused(102*sec, old, time.Minute))
+	c.Hasten(110 * sec)
+	assert.Equal(t, 162*sec, c.Paused())
+}
+
 // Refusals are often quicker than responses.
 func TestRequestsWithoutAResponseCountInTheFirstEstimate(t *testing.T) {
 	c := New(sec, []Mark{{}}, 61, 0, time.Minute)

@@ -19,6 +19,7 @@ type memory struct {
 	sumTime float64       // seconds that the latest epochs and their silences took, with the same weights
 	needed  float64       // length of the latest silence after which a request was accepted, in seconds
 	longest float64       // the longest recent wait, in seconds, as least counts it; it decays unless a refusal confirms it
+	starved float64       // the longest recent result of starving; it decays unless a refusal confirms it
 	heardAt time.Duration // latest time at which an accepted request was sent
 	stood   float64       // the pace with which the next probe begins, because the latest one failed above it; 0: none
 	guessed bool          // whether the pace is a guess, made after several probes failed
@@ -35,6 +36,7 @@ type memory struct {
 type epoch struct {
 	accepted, took, silence float64
 	pace                    float64 // the pace when the refused request was sent
+	failed                  float64 // seconds from its end to the last failed probe after it; 0: none failed
 	steady                  bool    // whether the pace did not change, most outcomes are known, and no gap was long enough for the limit to save up all that it can
 }
 
@@ -124,26 +126,49 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 // least returns the pace below which the controller cannot learn, which is usually one
 // request per two waits. A wait is Retry-After or, if that is longer, the silence that
 // the service required. The latter counts as no longer than the longest pause that the
-// controller chooses on its own, because it may be an outage. A caller without a gate
-// would retry as often.
+// controller chooses on its own, because it may be an outage, unless it was required several
+// times. A caller without a gate would retry as often.
 func (c *Controller) least() float64 {
 	wait := max(c.asked, min(c.wanted, c.OwnMost))
+	most := max(c.OwnMost, 1.5*c.starved)
 	since := max(seconds(c.refused.at-c.heardAt), 0)
 	// If the limit accepts one request in a certain time, Retry-After is only the rest of
 	// this time, and is short at the right pace. The sum of both then shows that the
 	// longest wait is still true.
-	if sum := wait + since; c.probes <= 1 && math.Abs(sum-c.longest) > max(1, 0.2*c.longest) {
+	if sum := wait + since; c.probes <= 1 && (sum < 0.8*c.longest-1 || sum > 1.5*c.longest+1) {
 		c.longest *= 0.9
+		c.starved *= 0.9
 	}
-	c.longest = max(c.longest, wait)
-	if c.probes > 2 { // three refusals in a row are not chance, so a request has to wait this long
-		c.longest = max(c.longest, min(since, c.OwnMost))
+	c.longest = max(c.longest, wait, c.starved)
+	// Three refusals in a row are not chance, so a request has to wait this long; nor are two
+	// that confirm the longest wait.
+	if c.probes > 2 || c.probes == 2 && since < 1.5*c.longest {
+		c.longest = max(c.longest, min(since, most))
 	}
-	if c.asked == 0 {
-		return 0.5 / min(max(c.longest, 1), c.OwnMost)
+	if c.asked == 0 || c.starved > wait {
+		return 0.5 / min(max(c.longest, 1), most)
 	}
 	// At a pace that is too low for another reason, since is long.
 	return min(0.5/wait, 1/(wait+min(since, c.longest)))
+}
+
+// starving returns for how many seconds per accepted request all requests were refused after
+// each of the latest three epochs, or 0 if after one of them, the first probe was accepted.
+// A limit that allows more would have accepted one of the probes. A single epoch proves
+// nothing, because an outage may have followed it.
+func (c *Controller) starving() float64 {
+	const several = 3
+	if len(c.past) < several {
+		return 0
+	}
+	each := longestWindow
+	for _, e := range c.past[len(c.past)-several:] {
+		each = min(each, e.failed/e.accepted)
+	}
+	if each < c.OwnMost {
+		return 0
+	}
+	return each
 }
 
 // judgeFirst makes a first guess from what was accepted until the end of the first pause.
@@ -190,6 +215,9 @@ func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 // judgeFailedProbe handles a silence that was too short: the controller keeps waiting.
 func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.sumTime += seconds(c.last-c.begin) + c.quiet
+	if n := len(c.past); n > 0 {
+		c.past[n-1].failed = c.silence
+	}
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
 	// A token bucket would have gained a token by now. One failed probe may be chance.
@@ -208,7 +236,8 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 // judgeEpoch finds out what caused a refusal.
 func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog float64) {
 	c.guessed = false
-	e := epoch{float64(passed), seconds(c.last - c.begin), c.silence, c.refused.pace, false}
+	c.starved = max(c.starved, c.starving())
+	e := epoch{accepted: float64(passed), took: seconds(c.last - c.begin), silence: c.silence, pace: c.refused.pace}
 	e.steady = c.raises == 0 && c.unknown == 0 && 2*c.flying <= c.sent && c.gap <= (c.burst0+2)/e.used() && !c.mostlyIdle(e)
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
@@ -393,6 +422,10 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 			hi = max(lo, min(hi, e.used()))
 		}
 		lo, hi = c.compare(e, lo, hi)
+	}
+	if t := c.starving(); t > 0 {
+		hi = max(proven, min(hi, 1/t))
+		lo = min(lo, hi)
 	}
 	// Requests accepted beyond what the limit can have saved up were within its rate.
 	for _, p := range c.paces {

@@ -1,6 +1,7 @@
 package bracket
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -743,9 +744,10 @@ func TestPaceIsAtLeastOneRequestPerTwoWaits(t *testing.T) {
 		"the gap counts as at most the longest recent wait":                              {4, 8, 2 * sec, 1. / (4 + 7.2), 7.2},
 		"the current Retry-After counts as a recent wait":                                {4, 0, 2 * sec, 1. / 8, 4},
 		"a gap and a Retry-After that make up the longest wait confirm it":               {1, 10, 2 * sec, 1. / 11, 10},
-		"a sum that is a fifth longer confirms it too":                                   {2, 10, 2 * sec, 1. / 12, 10},
-		"a longer sum does not":                                                          {3, 10, 2 * sec, 1. / 12, 9},
-		"a shorter sum does not":                                                         {1, 10, 6 * sec, 1. / 7, 9},
+		"a sum that is half longer confirms it too":                                      {6, 10, 2 * sec, 1. / 16, 10},
+		"a longer sum does not":                                                          {7, 10, 2 * sec, 1. / 16, 9},
+		"a sum that is a fifth shorter confirms it too":                                  {1, 10, 6 * sec, 1. / 7, 10},
+		"a shorter sum does not":                                                         {1, 10, 7 * sec, 1. / 6, 9},
 		"short times confirm each other within a second":                                 {1, 1.5, 10600 * ms, 1 / 2.4, 1.5},
 		"without Retry-After, one request in twice the longest recent silence, decayed":  {0, 10, 12 * sec, 0.5 / 9, 9},
 		"without Retry-After, a silence counts as at most 15 s":                          {0, 500, 12 * sec, 0.5 / 15, 450},
@@ -785,6 +787,63 @@ func TestFailedProbesShowHowLongARequestMustWait(t *testing.T) {
 			c.judge(12500*ms, 0)
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
 			assert.InDelta(t, tt.kept, c.longest, 1e-9)
+		})
+	}
+}
+
+func TestWaitThatWasRequiredAfterThreeEpochsIsNoOutage(t *testing.T) {
+	for name, tt := range map[string]struct {
+		past []epoch
+		want float64
+	}{
+		"the shortest of three":                      {[]epoch{{accepted: 1, failed: 40}, {accepted: 1, failed: 30}, {accepted: 1, failed: 35}}, 30},
+		"the latest three":                           {[]epoch{{accepted: 1}, {accepted: 1, failed: 40}, {accepted: 1, failed: 30}, {accepted: 1, failed: 35}}, 30},
+		"per accepted request":                       {[]epoch{{accepted: 2, failed: 40}, {accepted: 1, failed: 30}, {accepted: 1, failed: 35}}, 20},
+		"at most 90 s":                               {[]epoch{{accepted: 1, failed: 400}, {accepted: 1, failed: 300}, {accepted: 1, failed: 350}}, longestWindow},
+		"not if the first probe was accepted once":   {[]epoch{{accepted: 1, failed: 40}, {accepted: 1}, {accepted: 1, failed: 35}}, 0},
+		"not if the controller waits as long anyway": {[]epoch{{accepted: 1, failed: 40}, {accepted: 1, failed: 14}, {accepted: 1, failed: 35}}, 0},
+		"not after two epochs":                       {[]epoch{{accepted: 1, failed: 40}, {accepted: 1, failed: 30}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.past = tt.past
+			assert.InDelta(t, tt.want, c.starving(), 1e-9)
+		})
+	}
+}
+
+func TestLimitThatAcceptsOneRequestInMoreThan15SecondsIsFound(t *testing.T) {
+	for _, every := range []float64{20, 36, 60} {
+		for _, retryAfter := range []time.Duration{0, sec, 5 * sec} {
+			t.Run(fmt.Sprintf("every %v s, Retry-After %v", every, retryAfter), func(t *testing.T) {
+				_, accepted, refused := drive(t, bucket(1/every, 1), retryAfter, 2*time.Hour)
+				t.Logf("%d accepted, %d refused", accepted, refused)
+				assert.GreaterOrEqual(t, float64(accepted), 0.9*2*3600/every)
+				assert.LessOrEqual(t, float64(refused), 0.65*float64(accepted))
+			})
+		}
+	}
+}
+
+// Retry-After may be shorter than the time in which the limit accepts one request.
+func TestRequestAfterAPauseIsSentAtThePaceIfTheLimitSavesUpNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		burst   float64
+		heardAt time.Duration
+		probes  int
+		want    time.Duration
+	}{
+		"a turn after the latest accepted request": {1, 10 * sec, 1, 20 * sec},
+		"at once if that has passed":               {1, sec, 1, 12 * sec},
+		"at once if the limit saves up requests":   {2, 10 * sec, 1, 12 * sec},
+		"at once after a failed probe":             {1, 10 * sec, 2, 12 * sec},
+		"at once if none was accepted yet":         {1, 0, 1, 12 * sec},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.pace, c.burst, c.heardAt, c.probes, c.silence = 0.1, tt.burst, tt.heardAt, tt.probes, sec.Seconds()
+			c.start(12 * sec)
+			assert.Equal(t, tt.want, c.next)
 		})
 	}
 }
