@@ -83,7 +83,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	skew := t.clocks.skew(req.URL.Host)
 	current := req
 	if err != nil {
-		err = fmt.Errorf("aksk: no credentials: %w", err)
+		err = fmt.Errorf("aksk: get credentials: %w", err)
 	} else {
 		current, err = t.fresh(req, accessKey, keys, sent.Add(skew))
 	}

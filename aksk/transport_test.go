@@ -180,7 +180,7 @@ func TestARequestThatCannotBeSignedFailsOrIsSentUnchanged(t *testing.T) {
 		err  error
 		text string
 	}{
-		"Credentials returns an error":   {permanent, broken, "aksk: no credentials: broken"},
+		"Credentials returns an error":   {permanent, broken, "aksk: get credentials: broken"},
 		"no credentials: sent unchanged": {aksk.Credentials{}, nil, ""},
 		"no secret key":                  {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: the credentials have no access key or no secret key"},
 		"a line break in the access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},

@@ -15,17 +15,18 @@ import (
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
 // pace that the service accepts, in order of [Priority] and arrival; retries, and up to
 // 24 requests with the same deadline as one that was sent, usually go before other
-// requests of the same priority. A request that would miss its deadline overtakes others
-// that have plenty of time. While callers without a deadline give up, those that have waited
-// about as long let newer ones go first. A Retry-After of more than 24 hours counts as 24
-// hours.
+// requests of the same priority, but a request that has been sent three times lets others go
+// first. A request that would miss its deadline overtakes others that have plenty of time.
+// While callers without a deadline give up, requests that have waited about as long yield to
+// newer ones. A Retry-After of more than 24 hours counts as 24 hours.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
-// that use the same accounts. It forgets keys that have not been used for 10 to 20 minutes,
-// or sooner if there are thousands, and what it has learned about a key if no request was
-// refused or had to wait for at least two minutes. In tests with testing/synctest, use an
-// Adaptive in one bubble only, and not outside of it.
+// that use the same accounts. It forgets keys that have not been used for 10 to 20 minutes
+// or, after a long Retry-After, ten times as long as that; sooner if there are thousands.
+// It forgets what it has learned about a key if no request was refused or had to wait for at
+// least two minutes. In tests with testing/synctest, use an Adaptive in one bubble only, and
+// not outside of it.
 //
 // As soon as the gate expects a response to miss the deadline of its request's context,
 // the request usually fails without being sent. If requests have failed like this for a

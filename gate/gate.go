@@ -113,7 +113,7 @@ type Result uint8
 const (
 	Unknown   Result = iota // the outcome says nothing about the limit: no response, most 5xx, an expected 429, or a panic
 	Accepted                // the request was within the limit: a response below 400, or most 4xx other than 429
-	Throttled               // the request was over the limit: a 429, or Retry-After with a code that the Transport's AlsoRetry lists
+	Throttled               // the request was over the limit: a 429, or a code in the Transport's AlsoRetry with Retry-After or X-Retry-After
 	NotSent                 // the request was not sent, because the gate of a Transport below refused it
 )
 

@@ -24,8 +24,8 @@ type waiter struct {
 	prev, next *waiter
 }
 
-// first reports whether no earlier request would be in vain without the waiter's request: it
-// is not a retry, and does not continue an operation.
+// first reports whether the waiter's request is neither a retry nor the continuation of an
+// operation.
 func (w *waiter) first() bool { return w.resend == 0 && !w.begun }
 
 // A queue holds waiters in first-in, first-out order.

@@ -34,6 +34,7 @@ var families = []family{
 		"seeds.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
 		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
+	{"The service refuses every PUT. One PUT per minute (`rare`) or two share the key with 5 or 20 GETs per second, which it accepts.", refusedRows()},
 	{"The account is almost quiet, and then 60 or 200 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
 		"are made. Or, without a limit, 300 stay open before 100 calls are made at once.", quietRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
@@ -352,6 +353,36 @@ func twoLimitRows() []row {
 		situation.Callers = []sim.Callers{readers, writers}
 		situation.Limits = limit(40, 1)
 		rows = append(rows, row{name: "shared-limit/" + k.name, situation: situation, settings: k.set, goals: []aim{answeredOf(0, length, 0.95), sentAtMost(1.15)}})
+	}
+	return rows
+}
+
+// A call may be refused whatever the pace, for example because of what it asks for.
+func refusedRows() []row {
+	const length = 10 * time.Minute
+	var rows []row
+	for _, retryAfter := range []sim.RetryAfter{sim.Absent, "2"} {
+		for _, load := range []struct {
+			name       string
+			gets, puts float64
+		}{{"rare", 20, 1. / 60}, {"often", 5, 2. / 60}} {
+			rows = append(rows, row{
+				name: fmt.Sprintf("refused/%s-RA%s", load.name, map[sim.RetryAfter]string{sim.Absent: "0", "2": "2"}[retryAfter]),
+				situation: sim.Situation{
+					Limits:     []sim.Limit{{Server: sim.Bucket(1e-6, 1), Method: "PUT"}},
+					RetryAfter: retryAfter, Answers: "50ms", Length: length,
+					Callers: []sim.Callers{
+						{Name: "get", Method: "GET", Rate: load.gets, Timeout: 10 * time.Second},
+						{Name: "put", Method: "PUT", Rate: load.puts, Timeout: 20 * time.Second},
+					},
+				},
+				settings: settings{key: gate.KeyByHost}, seeds: 12,
+				goals: []aim{{"share of the GETs that succeed", 0.97, true, func(r *sim.Record) float64 {
+					gets := r.Of("get")
+					return float64(gets.OK()) / float64(len(gets.Calls))
+				}}},
+			})
+		}
 	}
 	return rows
 }
