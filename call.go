@@ -171,16 +171,9 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.t.throttled(f.code, f.asked, f.header) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
-		// A Transport below leaves its resend count in resp.Request. Ignore the count if
-		// that Transport's call began before this attempt, because then the response may
-		// come from a cache. If a layer below shares one response among concurrent
-		// requests, the count may be another request's; this cannot be detected.
-		if resp != nil && resp.Request != nil {
-			r := resend.Of(resp.Request.Context())
-			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
-				f.attempts += more
-				f.retriedBelow = true
-			}
+		if more := resend.Below(resp, c.current, c.sent); more > 0 {
+			f.attempts += more
+			f.retriedBelow = true
 		}
 	}
 	if c.fastest < math.MaxInt64 {

@@ -67,7 +67,9 @@ func (t *Transport) expects(o options, code Code) bool {
 // ResendCount returns how many times the request with this context has been sent before:
 // 0 for the first attempt, 1 for the first retry. Use it in a RoundTripper below the
 // Transport, or with resp.Request.Context(). The OpenTelemetry attribute
-// http.request.resend_count holds the same number.
+// http.request.resend_count holds the same number. If a RoundTripper makes another request,
+// such as one for a token, with the context of an attempt, the count starts at 0 below a
+// Transport that sends this request; without such a Transport, it remains the attempt's.
 func ResendCount(ctx context.Context) int {
 	return resend.Of(ctx).Count
 }

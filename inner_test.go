@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-retryablehttp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -398,4 +400,75 @@ func TestOuterTransportDoesNotDisturbThePaceOfAnInnerGate(t *testing.T) {
 	for name, n := range sent {
 		assert.Less(t, n, 320, "%s: too many requests for 200 calls", name)
 	}
+}
+
+// A RoundTripper below a Transport may fetch a token with the context of each attempt.
+func TestResendCountOfATokenRequestDoesNotIncludeTheAttemptsOfTheCallThatNeedsTheToken(t *testing.T) {
+	retryable := func(base http.RoundTripper) *http.Client {
+		c := retryablehttp.NewClient()
+		c.HTTPClient, c.Logger = &http.Client{Transport: base}, nil
+		(&iamhttp.Transport{}).ConfigureRetryable(c)
+		return c.StandardClient()
+	}
+	for name, client := range map[string]func(base http.RoundTripper) *http.Client{
+		"with a Transport": func(base http.RoundTripper) *http.Client {
+			return &http.Client{Transport: &iamhttp.Transport{Base: base, PassThrough: true}}
+		},
+		"with two Transports": func(base http.RoundTripper) *http.Client {
+			return &http.Client{Transport: &iamhttp.Transport{Base: &iamhttp.Transport{Base: base, PassThrough: true}, PassThrough: true}}
+		},
+		"with go-retryablehttp": retryable,
+		"with go-retryablehttp and a Transport": func(base http.RoundTripper) *http.Client {
+			return retryable(&iamhttp.Transport{Base: base, PassThrough: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				throttled := answer(429, "", "Retry-After: 1")
+				tokens := script(answer(201, ""), throttled, answer(201, ""), answer(307, "", "Location: /moved"), throttled, answer(201, ""))
+				service := script(throttled, throttled, answer(404, ""))
+				client := client(tokens)
+				tr := &iamhttp.Transport{Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+					token, err := http.NewRequestWithContext(req.Context(), "POST", "https://iam.example/token", nil)
+					require.NoError(t, err)
+					resp, err := client.Do(token)
+					require.NoError(t, err)
+					resp.Body.Close()
+					return service.RoundTrip(req)
+				})}
+				_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				assert.Equal(t, 3, statusError(t, err).Attempts)
+				counts := func(s *scripted) (all []int) {
+					for _, each := range s.sent {
+						all = append(all, each.resend)
+					}
+					return all
+				}
+				assert.Equal(t, []int{0, 1, 2}, counts(service))
+				want := []int{0, 0, 1, 0, 0, 1}
+				if strings.HasPrefix(name, "with go") { // it retries the first request, not the one that the redirect led to
+					tokens.steps = tokens.steps[:3]
+				}
+				assert.Equal(t, want[:len(counts(tokens))], counts(tokens))
+			})
+		})
+	}
+}
+
+// The inner Transport counts from 0, because the URL is another one.
+func TestTheOuterTransportCountsTheAttemptsOfTheInnerOneEvenIfTheURLIsChangedInBetween(t *testing.T) {
+	base := script(answer(408, ""), answer(503, ""), answer(429, ""), answer(429, ""), answer(404, ""))
+	inner := &iamhttp.Transport{Base: base, Backoff: zero, PassThrough: true}
+	tr := &iamhttp.Transport{Backoff: zero, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+		mirrored := req.Clone(req.Context())
+		mirrored.URL.Host = "mirror.example"
+		if base.count() == 0 {
+			return base.RoundTrip(mirrored)
+		}
+		return inner.RoundTrip(mirrored)
+	})}
+	tr.AlsoRetry = []iamhttp.Code{503}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	assert.Equal(t, 5, statusError(t, err).Attempts)
+	assert.Equal(t, 5, base.count())
 }

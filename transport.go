@@ -153,7 +153,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.within(req) {
 		return chain.Original.RoundTrip(req)
 	}
-	c := call{t: t, req: req, current: req, fastest: math.MaxInt64, open: http.NoBody}
+	c := call{t: t, req: req, current: resend.First(req), fastest: math.MaxInt64, open: http.NoBody}
 	return c.run()
 }
 

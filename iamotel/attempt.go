@@ -14,13 +14,15 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/resend1"
 )
 
 // Spans returns a RoundTripper that creates a span for each attempt and counts
 // retries. Set this RoundTripper as the Base of a Transport, unless otelhttp is below the
 // Transport; in that case, use [Telemetry.Resends]. If base is nil,
-// http.DefaultTransport is used.
+// http.DefaultTransport is used. Put a RoundTripper that changes a request's host or path
+// below, because a request that differs from the Transport's does not count as a retry: it
+// may be one for a token.
 func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
 }
@@ -28,7 +30,8 @@ func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 // Resends returns a RoundTripper that counts retries and adds http.request.resend_count
 // to each retry's span, which another RoundTripper, such as otelhttp, has created. Put
 // the RoundTripper that Resends returns directly below the one that creates the spans. If
-// base is nil, http.DefaultTransport is used.
+// base is nil, http.DefaultTransport is used. As with [Telemetry.Spans], a request that
+// differs from the Transport's does not count as a retry.
 func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), false}
 }
@@ -44,7 +47,7 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		return a.base.RoundTrip(req) // the base reports the error
 	}
 	ctx, t := req.Context(), a.telemetry.ready()
-	resend := iamhttp.ResendCount(ctx)
+	resend := resend1.Count(req)
 	if resend > 0 {
 		t.retries.Add(ctx, 1, metric.WithAttributes(method(req)[0], server(req)[0]))
 	}

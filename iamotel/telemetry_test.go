@@ -95,6 +95,45 @@ func TestResendsAddsTheResendCountToOtelhttpSpansBelowTheTransport(t *testing.T)
 	})
 }
 
+// A RoundTripper below the Transport may fetch a token with the context of each attempt.
+func TestATokenRequestIsNotARetryOfTheRequestThatNeedsTheToken(t *testing.T) {
+	for name, spans := range map[string]bool{"Spans": true, "Resends": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var service iamtest.Server
+				service.On("GET /v3/users", iamtest.Throttled(time.Second), iamtest.Throttled(time.Second), iamtest.Answer{})
+				service.On("POST /v3/auth/tokens", iamtest.Answer{Status: 302}.With("Location", "/moved"))
+				r := record()
+				base := r.Spans(&service)
+				if !spans {
+					base = otelhttp.NewTransport(r.Resends(&service), otelhttp.WithTracerProvider(r.provider))
+				}
+				tr := &iamhttp.Transport{OnFailure: r.OnFailure, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+					token, err := http.NewRequestWithContext(req.Context(), "POST", "https://iam.example/v3/auth/tokens", nil)
+					require.NoError(t, err)
+					resp, err := (&http.Client{Transport: base}).Do(token)
+					require.NoError(t, err)
+					resp.Body.Close()
+					return base.RoundTrip(req)
+				})}
+				require.NoError(t, r.call(t, tr, "GET", "https://iam.example/v3/users", ""))
+				service.AssertCount(t, 9)
+				counted := []int64{}
+				for _, s := range r.exporter.GetSpans() {
+					for _, a := range s.Attributes {
+						if a.Key == "http.request.resend_count" {
+							counted = append(counted, a.Value.AsInt64())
+						}
+					}
+				}
+				assert.Equal(t, []int64{1, 2}, counted)
+				assert.Contains(t, r.metrics(t), "iamhttp.client.retries 2{request} http.request.method=GET,server.address=iam.example")
+				assert.NotRegexp(t, `iamhttp.client.retries \d+\{request\} http.request.method=POST`, r.metrics(t))
+			})
+		})
+	}
+}
+
 func TestOtelhttpSpanAboveTheTransportCoversTheWholeCall(t *testing.T) {
 	for name, passThrough := range map[string]bool{"error mode": false, "pass-through mode": true} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/target"
 )
 
 // A sending is a request that a session, or a loop without a session, is sending, and the
@@ -36,10 +37,7 @@ func (s *sending) Value(key any) any {
 
 // sends reports whether req is the request that is being sent, rather than one that a
 // RoundTripper below makes itself.
-func (s *sending) sends(req *http.Request) bool {
-	own := &s.request
-	return req.Method == own.Method && req.URL != nil && own.URL != nil && req.URL.Host == own.URL.Host && req.URL.Path == own.URL.Path
-}
+func (s *sending) sends(req *http.Request) bool { return target.Same(&s.request, req) }
 
 // errLocked ends the context of a login. See [sending.isLocked]. The context's error has to
 // wrap one of package context. It is not Canceled, because LogFailures logs what the caller

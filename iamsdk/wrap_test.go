@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -306,6 +307,34 @@ func TestWrapReportsTheAttemptsOfACallWhoseCodeIsExpected(t *testing.T) {
 			require.ErrorAs(t, iamsdk.Wrap(err), &e)
 			assert.Equal(t, attempts, e.Attempts)
 		}
+	})
+}
+
+// A RoundTripper of the program uses the SDK to get a token, with the context of each
+// attempt of another call.
+func TestTheAttemptsOfAnSDKCallWithinAnotherCallStartAtOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/v3/groups", iamtest.Throttled(0))
+		service.On("/v3/users", iamtest.Keystone(404, "No."))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, &iamhttp.Transport{Expected: []iamhttp.Code{404}}, iamsdk.Gophercloud())
+		outer := &iamhttp.Transport{MaxAttempts: 3, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+			users, err := http.NewRequestWithContext(req.Context(), "GET", endpoint+"/users", nil)
+			require.NoError(t, err)
+			resp, err := client.Do(users)
+			require.NoError(t, err)
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			resp.Body.Close()
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, iamsdk.Wrap(unexpected{endpoint + "/users", "GET", nil, 404, body}), &e)
+			assert.Equal(t, 1, e.Attempts)
+			return service.RoundTrip(req)
+		})}
+		_, err := (&http.Client{Transport: outer}).Get(endpoint + "/groups")
+		require.Error(t, err)
+		service.AssertCount(t, 6)
 	})
 }
 

@@ -42,12 +42,13 @@ func Count(ctx context.Context) int {
 	return n
 }
 
-// above returns the number of attempts of a Transport above the go-retryablehttp client.
-func above(ctx context.Context) int {
+// above returns the number of attempts of req by a Transport above the go-retryablehttp
+// client.
+func above(ctx context.Context, req *http.Request) int {
 	if a := attemptOf(ctx); a != nil {
-		return above(a.Context.Context)
+		return above(a.Context.Context, req)
 	}
-	if r := Of(ctx); r.Began != 0 {
+	if r := Of(ctx); r.Began != 0 && r.isOf(req) {
 		return r.Count
 	}
 	return 0
@@ -56,7 +57,11 @@ func above(ctx context.Context) int {
 // Next records in the context of req that a go-retryablehttp client is about to retry
 // req, and calls the program's own hook. The new count replaces the previous attempt's.
 func Next(req *http.Request, hook func() error) error {
-	set(req.Context(), req, Count(req.Context())+1)
+	n := For(req).Count
+	if a := attemptOf(req.Context()); a != nil {
+		n -= a.earlier
+	}
+	set(req.Context(), req, n+1)
 	return keep(req, hook)
 }
 
@@ -66,7 +71,7 @@ func Next(req *http.Request, hook func() error) error {
 // so Start leaves its context alone unless the context has a deadline or holds a count that
 // is not from a Transport above.
 func Start(req *http.Request, retry int, hook func()) {
-	ctx, count := req.Context(), above(req.Context())+retry
+	ctx, count := req.Context(), above(req.Context(), req)+retry
 	a := attemptOf(ctx)
 	_, limited := ctx.Deadline()
 	switch {
@@ -104,7 +109,7 @@ func set(previous context.Context, req *http.Request, count int) {
 	if a, ok := ctx.(*attempt); ok {
 		ctx = a.Context.Context
 	}
-	next.Context = Context{Context: ctx, Resend: Resend{Count: count}}
+	next.Context = Context{Context: ctx, Resend: Resend{Count: count, skipped: For(req).skipped, request: req}}
 	*req = *req.WithContext(next)
 }
 
@@ -116,7 +121,7 @@ func Arrived(ctx context.Context) {
 	switch a := attemptOf(ctx); {
 	case a == nil:
 	case a.arrived:
-		a.earlier, a.sent = Of(ctx).Count-above(ctx), time.Now()
+		a.earlier, a.sent = Of(ctx).Count-above(ctx, a.request), time.Now()
 	default:
 		a.arrived = true
 	}

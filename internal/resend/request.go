@@ -53,15 +53,33 @@ type retry struct {
 	request http.Request
 }
 
+// First returns the request of the first attempt: req itself unless its context holds
+// another request's count, and otherwise a copy whose count is 0.
+func First(req *http.Request) *http.Request {
+	if r := Of(req.Context()); r.Count == 0 || r.request == nil || r.isOf(req) {
+		return req
+	}
+	return withResend(req, For(req))
+}
+
 // Request returns the copy of req that is sent next, with the given body, if any. attempts
 // is the number of attempts of this call so far, and began is the time of the first. The
 // contract of http.RoundTripper does not allow modifying the original.
 func Request(req *http.Request, attempts int, began time.Time, body io.ReadCloser) *http.Request {
-	r, ctx := new(retry), req.Context()
-	r.Context = Context{Context: ctx, Resend: Resend{Count: Of(ctx).Count + attempts, Began: began.UnixNano()}}
-	r.request = *req.WithContext(r)
+	r := For(req)
+	r.Count += attempts
+	r.Began = began.UnixNano()
+	next := withResend(req, r)
 	if body != nil {
-		r.request.Body = body
+		next.Body = body
 	}
-	return &r.request
+	return next
+}
+
+func withResend(req *http.Request, r Resend) *http.Request {
+	next := new(retry)
+	r.request = &next.request
+	next.Context = Context{Context: req.Context(), Resend: r}
+	next.request = *req.WithContext(next)
+	return &next.request
 }
