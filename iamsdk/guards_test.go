@@ -388,8 +388,8 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		"in an exported field":     {func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} }, true},
 		"in nested fields":         {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
 		"in a struct value":        {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
-		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
 		"as an embedded field":     {func(rt http.RoundTripper) http.RoundTripper { return promoting{rt.(*iamhttp.Transport)} }, true},
+		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
 		"in a hidden field":        {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
 		"in a function":            {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
 		"in a function in a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},
@@ -428,6 +428,113 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 			}
 		})
 	}
+}
+
+func TestARoundTripperThatHidesTheTransportAndReplacesTheContextGetsAnError(t *testing.T) {
+	for name, replace := range map[string]func(*http.Request) *http.Request{
+		"the context": func(req *http.Request) *http.Request { return req.WithContext(context.Background()) },
+		"the path":    deeper,
+		"both":        func(req *http.Request) *http.Request { return deeper(req).WithContext(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := &iamhttp.Transport{MaxAttempts: 1}
+			client := &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) { return tr.RoundTrip(replace(req)) })}
+			iamsdk.Install(client, tr, iamsdk.ProviderOpenTelekomCloud())
+			_, err := client.Get(endpoint) //nolint:bodyclose // there is no response
+			assert.ErrorContains(t, err, "leads back to the Transport")
+		})
+	}
+}
+
+func deeper(req *http.Request) *http.Request {
+	clone := req.Clone(req.Context())
+	clone.URL.Path += "/x"
+	return clone
+}
+
+// The hidden RoundTripper fetches a token through the client itself.
+func TestATokenRequestWithTheContextOfAnAttemptIsNotALoop(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		var service iamtest.Server
+		service.On("/", iamtest.Answer{})
+		tr := new(iamhttp.Transport)
+		client := &http.Client{}
+		client.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.Method == "GET" {
+				token, err := http.NewRequestWithContext(req.Context(), "POST", req.URL.String(), nil)
+				require.NoError(t, err)
+				resp, err := client.Do(token)
+				require.NoError(t, err)
+				resp.Body.Close()
+			}
+			return service.RoundTrip(req)
+		})
+		iamsdk.Install(client, tr, iamsdk.ProviderOpenTelekomCloud())
+		if direct {
+			client.Transport = tr
+		}
+		for range 2 {
+			resp, err := client.Get(endpoint)
+			require.NoError(t, err)
+			resp.Body.Close()
+			resp, err = client.Do(resp.Request) // its context is that of the first attempt
+			require.NoError(t, err)
+			resp.Body.Close()
+		}
+		service.AssertCount(t, 8)
+	}
+}
+
+// A retrying RoundTripper may not wait for an attempt that it has canceled, and a hedging one
+// sends each request twice at once.
+func TestSeveralPassesOfOneRequestAtOnceAreNotALoop(t *testing.T) {
+	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"hedging":             func(rt http.RoundTripper) http.RoundTripper { return &hedging{Next: rt} },
+		"retrying on its own": func(rt http.RoundTripper) http.RoundTripper { return &hedging{Next: rt, after: time.Second} },
+	} {
+		for base, hide := range map[string]func(http.RoundTripper) http.RoundTripper{
+			"an opaque one": func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} },
+			"a server":      func(rt http.RoundTripper) http.RoundTripper { return rt },
+		} {
+			t.Run(name+", base: "+base, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var service iamtest.Server
+					service.On("/", iamtest.Answer{Delay: 1500 * time.Millisecond}, iamtest.Answer{Delay: 1400 * time.Millisecond})
+					client := &http.Client{Transport: hide(&service)}
+					iamsdk.Install(client, nil, iamsdk.Gophercloud())
+					client.Transport = wrap(client.Transport)
+					iamsdk.Install(client, new(iamhttp.Transport), iamsdk.Gophercloud())
+					resp, err := client.Get(endpoint)
+					require.NoError(t, err)
+					resp.Body.Close()
+					service.AssertCount(t, 2)
+				})
+			})
+		}
+	}
+}
+
+// hedging sends each request a second time and returns the result of that. It sends it at
+// once or, after some time, cancels the first one without waiting for its end.
+type hedging struct {
+	Next  http.RoundTripper
+	after time.Duration
+}
+
+func (h *hedging) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(req.Context())
+	go func() {
+		if resp, err := h.Next.RoundTrip(req.Clone(ctx)); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	if h.after > 0 {
+		time.Sleep(h.after)
+		cancel()
+	}
+	resp, err := h.Next.RoundTrip(req.Clone(req.Context()))
+	cancel()
+	return resp, err
 }
 
 func TestAClientInTheDefaultTransportWorksBelowAnotherInstall(t *testing.T) {

@@ -31,6 +31,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/chain"
+	"github.com/iamhttp/iamhttp/internal/inside1"
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
@@ -67,7 +68,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		return
 	}
 	below := client.Transport
-	for rt := range inside(below) {
+	for rt := range inside1.All(below) {
 		if s, ok := rt.(*session); ok { // set by an earlier call to Install
 			o = o.with(s.o)
 			t = cmp.Or(t, s.t)
@@ -94,16 +95,13 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	}
 	s := &session{t: t, sends: t, o: o}
 	switch {
-	case leadsTo(below, t):
+	case inside1.LeadsTo(below, t):
 		s.sends = below
 	case t.Base == nil && below != nil && below != t:
-		t.Base = below
-		if isOpaque(below) {
-			t.Base = &loop{below}
-		}
+		t.Base = inside1.Guard(below)
 	}
 	if o.ResendsUnanswered {
-		protect(t, mostInside, map[http.RoundTripper]bool{})
+		protect(t, inside1.Most, map[http.RoundTripper]bool{})
 	}
 	s.base = t.Base
 	client.Transport = s

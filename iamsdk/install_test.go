@@ -581,14 +581,23 @@ func TestTheInstalledRoundTripperKeepsTheContractOfARoundTripper(t *testing.T) {
 	}
 }
 
-func TestACallThatSucceedsCostsAtMostFourAllocations(t *testing.T) {
+func TestACallThatSucceedsCostsAtMostFourAllocationsAndOneMoreIfTheRoundTripperMayHideAnotherOne(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
-	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })}
-	iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
-	req, err := http.NewRequestWithContext(t.Context(), "POST", endpoint, strings.NewReader("x"))
-	require.NoError(t, err)
-	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = client.Transport.RoundTrip(req) }), 4.0)
+	for most, base := range map[float64]http.RoundTripper{
+		4: always{resp},
+		5: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil }),
+	} {
+		client := &http.Client{Transport: base}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		req, err := http.NewRequestWithContext(t.Context(), "POST", endpoint, strings.NewReader("x"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = client.Transport.RoundTrip(req) }), most)
+	}
 }
+
+type always struct{ resp *http.Response }
+
+func (a always) RoundTrip(*http.Request) (*http.Response, error) { return a.resp, nil }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 

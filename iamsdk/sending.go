@@ -4,20 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/internal/target"
 )
 
-// A sending is a request that a session, or a loop without a session, is sending, and the
-// context of that request. One allocation holds both.
+// A sending is a request that a session is sending, and the context of that request. One
+// allocation holds both.
 type sending struct {
 	context.Context
 	request http.Request
-	login   *iamhttp.Recorder    // records the failures of a login; nil for any other request
-	awaits  *iamhttp.Transport   // the Transport that has to send the request but is further down; nil: none
-	in      atomic.Pointer[loop] // the innermost loop that the request is passing through; nil if none
+	login   *iamhttp.Recorder  // records the failures of a login; nil for any other request
+	awaits  *iamhttp.Transport // the Transport that has to send the request but is further down; nil: none
 }
 
 type sendingKey struct{}

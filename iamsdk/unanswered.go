@@ -8,6 +8,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/inside1"
 )
 
 // An unanswered keeps a RoundTripper from resending requests that got no response. Unless
@@ -68,7 +69,7 @@ func lay(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool) (_ ht
 		seen[rt] = true
 		defer func() { seen[rt] = found }()
 	}
-	for _, f := range slots(v.Elem()) {
+	for _, f := range inside1.Slots(v.Elem()) {
 		below, _ := reflect.TypeAssert[http.RoundTripper](f)
 		if k := f.Kind(); below == nil || (k == reflect.Pointer || k == reflect.Interface) && f.IsNil() {
 			continue

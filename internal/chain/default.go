@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 
 	"github.com/iamhttp/iamhttp/internal/target"
@@ -24,7 +23,7 @@ func IsPlain(rt http.RoundTripper) bool {
 type markKey struct{ owner http.RoundTripper }
 
 type mark struct {
-	url   *url.URL    // the request's URL
+	req   *http.Request
 	times int         // how many marks of the same RoundTripper there are, including this one
 	outer *mark       // the previous one of these marks
 	over  atomic.Bool // whether the attempt has ended; its context may then be used for another request
@@ -32,7 +31,7 @@ type mark struct {
 
 // RoundTrip passes req, with a mark of owner, to rt.
 func RoundTrip(rt http.RoundTripper, req *http.Request, owner http.RoundTripper) (*http.Response, error) {
-	m := &mark{url: req.URL, times: Marks(req, owner) + 1, outer: latest(req, owner)}
+	m := &mark{req: req, times: Marks(req, owner) + 1, outer: latest(req, owner)}
 	defer m.over.Store(true)
 	return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), markKey{owner}, m)))
 }
@@ -55,8 +54,8 @@ func Marks(req *http.Request, owner http.RoundTripper) int {
 }
 
 // Returned reports whether req is an attempt that owner has passed on and that has come
-// back: it has a mark of owner, and its URL is still the same.
+// back: it has a mark of owner, and its method, host and path are still the same.
 func Returned(req *http.Request, owner http.RoundTripper) bool {
 	m := latest(req, owner)
-	return m != nil && target.Redact(m.url) == target.Redact(req.URL)
+	return m != nil && target.Same(m.req, req)
 }

@@ -24,6 +24,8 @@ func Redact(u *url.URL) string {
 // Same reports whether a and b have the same method, host and path. The query may differ,
 // because a RoundTripper may add to it, for example a signature.
 func Same(a, b *http.Request) bool {
-	return a == b || cmp.Or(a.Method, http.MethodGet) == cmp.Or(b.Method, http.MethodGet) &&
-		a.URL != nil && b.URL != nil && a.URL.Host == b.URL.Host && a.URL.Path == b.URL.Path
+	if cmp.Or(a.Method, http.MethodGet) != cmp.Or(b.Method, http.MethodGet) {
+		return false
+	}
+	return a.URL == b.URL || a.URL != nil && b.URL != nil && a.URL.Host == b.URL.Host && a.URL.Path == b.URL.Path
 }

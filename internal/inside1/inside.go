@@ -1,7 +1,9 @@
-package iamsdk
+// Package inside1 finds the RoundTrippers inside another one, for the packages that put a
+// Transport into an SDK's client. Its path contains a number, because iamhuaweicloud imports
+// it, and users can combine iamhuaweicloud with a newer root module.
+package inside1
 
 import (
-	"errors"
 	"iter"
 	"net/http"
 	"reflect"
@@ -9,15 +11,15 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// mostInside limits how deep Install looks into a RoundTripper, because a method that
+// Most limits how deep this package looks into a RoundTripper, because a method that
 // returns the next one may return a new one each time.
-const mostInside = 10
+const Most = 10
 
-// inside returns an iterator over rt and the RoundTrippers below it, as far as they
+// All returns an iterator over rt and the RoundTrippers below it, as far as they
 // reveal what they wrap, through a method or an exported field.
-func inside(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
+func All(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
-		look(rt, mostInside, map[http.RoundTripper]bool{}, yield)
+		look(rt, Most, map[http.RoundTripper]bool{}, yield)
 	}
 }
 
@@ -48,7 +50,7 @@ func look(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool, yiel
 	default:
 		reveals = false
 	}
-	for _, f := range slots(reflect.Indirect(v)) {
+	for _, f := range Slots(reflect.Indirect(v)) {
 		// The method may be that of an embedded RoundTripper. It then reveals only what is
 		// below that one.
 		if reveals && f.Type() != reflect.TypeFor[*iamhttp.Transport]() {
@@ -61,9 +63,9 @@ func look(rt http.RoundTripper, depth int, seen map[http.RoundTripper]bool, yiel
 	return look(next(), depth-1, seen, yield)
 }
 
-// slots returns a struct's exported fields of types that implement http.RoundTripper,
+// Slots returns a struct's exported fields of types that implement http.RoundTripper,
 // including the fields of embedded structs.
-func slots(v reflect.Value) (fields []reflect.Value) {
+func Slots(v reflect.Value) (fields []reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return nil
 	}
@@ -78,21 +80,18 @@ func slots(v reflect.Value) (fields []reflect.Value) {
 	return fields
 }
 
-// leadsTo reports whether rt is a RoundTripper that visibly passes its requests to t. It
-// returns false for t itself.
-func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
-	if own, ok := rt.(*iamhttp.Transport); ok && own == t {
-		return false
-	}
-	for below := range inside(rt) {
-		if own, ok := below.(*iamhttp.Transport); ok && own == t {
-			return true
+// LeadsTo reports whether rt is a RoundTripper that visibly passes its requests to t, which
+// must be a pointer. It returns false for t itself.
+func LeadsTo(rt, t http.RoundTripper) bool {
+	for below := range All(rt) {
+		if below == t { // cannot panic, because t is a pointer
+			return rt != t
 		}
 	}
 	return false
 }
 
-// isOpaque reports whether rt may pass its requests to a RoundTripper that inside does not
+// isOpaque reports whether rt may pass its requests to a RoundTripper that All does not
 // find, judging by its type: rt is a function, or a struct outside net/http that can hold
 // a client, such a function, or a RoundTripper that is not itself an exported field.
 func isOpaque(rt http.RoundTripper) bool {
@@ -150,33 +149,3 @@ func sends(t reflect.Type) bool {
 	return t.Kind() == reflect.Func && t.NumIn() == 1 && t.In(0) == reflect.TypeFor[*http.Request]() &&
 		t.NumOut() == 2 && t.Out(0) == reflect.TypeFor[*http.Response]()
 }
-
-// A loop is the Base of a Transport. If the RoundTripper below passes a request back to
-// the Transport, the loop returns an error, because the request would otherwise go around
-// forever.
-type loop struct{ Below http.RoundTripper } // exported, so that slots finds it
-
-var errLoop = errors.New("iamsdk: the client's RoundTripper leads back to the Transport that was passed to Install; pass another Transport")
-
-func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
-	s, ok := req.Context().Value(sendingKey{}).(*sending)
-	if !ok { // the Transport is used without the session
-		s = newSending(req.Context(), req)
-		req = &s.request
-	}
-	outer := s.in.Swap(l)
-	defer s.in.Store(outer)
-	if outer == l {
-		if req.Body != nil {
-			req.Body.Close()
-		}
-		return nil, errLoop
-	}
-	return l.Below.RoundTrip(req)
-}
-
-// CloseIdleConnections closes the idle connections of the RoundTripper below.
-func (l *loop) CloseIdleConnections() { closeIdle(l.Below) }
-
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
-func (l *loop) WrappedRoundTripper() http.RoundTripper { return l.Below }
