@@ -30,6 +30,7 @@ import (
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/inside1"
 )
 
 // Configure sets up b, a client builder for any service, so that its clients send their
@@ -44,7 +45,9 @@ import (
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
 // or RoundTripper of c or, if c has neither, an http.Transport with the DialContext,
 // HttpProxy and IgnoreSSLVerification of c. (If c has either, the SDK ignores these three
-// settings.) Several builders may use the same t, and then share its connections.
+// settings.) If the RoundTripper of c passes its requests to t, it stays above t; if
+// Configure cannot see that, because neither an exported field nor a method named
+// WrappedRoundTripper or Unwrap reveals t, the requests fail with an error. Several builders may use the same t, and then share its connections.
 // Configure the builders one after the other and use the same c for all of them, because
 // the first call sets Base.
 //
@@ -66,19 +69,22 @@ func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Tra
 	if !t.PassThrough { // do not write the field again, because an earlier client may be using t
 		t.PassThrough = true
 	}
-	own := *c
-	if own.RoundTripper == http.RoundTripper(t) {
+	own, above := *c, http.RoundTripper(t)
+	switch leads := inside1.LeadsTo(own.RoundTripper, t); {
+	case leads && own.HttpTransport == nil:
+		above, own.RoundTripper = own.RoundTripper, nil
+	case leads, own.RoundTripper == above:
 		own.RoundTripper = nil // a Transport cannot be its own Base
 	}
 	if t.Base == nil {
-		t.Base = base(&own)
+		t.Base = inside1.Guard(base(&own))
 	}
 	for _, each := range credential {
 		b.WithCredential(each)
 		signWith(t, each)
 	}
 	own.HttpTransport = nil // because the SDK would prefer the HttpTransport to the RoundTripper
-	own.RoundTripper = t
+	own.RoundTripper = above
 	return b.WithHttpConfig(&own).WithErrorHandler(ErrorHandler{})
 }
 

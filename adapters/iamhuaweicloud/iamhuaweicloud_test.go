@@ -494,6 +494,56 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsedUnlessABaseIsSet(t *test
 	}
 }
 
+// visible counts calls and reveals the RoundTripper below.
+type visible struct {
+	Next  http.RoundTripper
+	calls *int
+}
+
+func (v visible) RoundTrip(req *http.Request) (*http.Response, error) {
+	*v.calls++
+	return v.Next.RoundTrip(req)
+}
+
+type hidden struct{ next http.RoundTripper }
+
+func (h hidden) RoundTrip(req *http.Request) (*http.Response, error) { return h.next.RoundTrip(req) }
+
+func TestARoundTripperThatLeadsToTheTransportStaysAboveItIfVisibleAndFailsIfHidden(t *testing.T) {
+	calls := 0
+	for name, tt := range map[string]struct {
+		wrap func(http.RoundTripper) http.RoundTripper
+		ok   bool
+	}{
+		"visible":    {func(rt http.RoundTripper) http.RoundTripper { return &visible{rt, &calls} }, true},
+		"a value":    {func(rt http.RoundTripper) http.RoundTripper { return visible{rt, &calls} }, true},
+		"hidden":     {func(rt http.RoundTripper) http.RoundTripper { return hidden{rt} }, false},
+		"a function": {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
+	} {
+		for _, signed := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", signed ", signed), func(t *testing.T) {
+				s := newService(t, throttled, found)
+				tr := quick(0)
+				c := config.DefaultHttpConfig().WithHttpRoundTripper(tt.wrap(tr))
+				var keys []auth.ICredential
+				if signed {
+					keys = append(keys, credentials(t))
+				}
+				for range 2 { // the second client finds the Base set
+					calls = 0
+					err := show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, tr, keys...), s.URL))
+					if !tt.ok {
+						assert.ErrorContains(t, err, "leads back to the Transport")
+						continue
+					}
+					require.NoError(t, err)
+					assert.Equal(t, 1, calls, "want one call of the RoundTripper above, whatever the number of attempts")
+				}
+			})
+		}
+	}
+}
+
 func TestTheConfigsConnectionSettingsStayInForce(t *testing.T) {
 	s := newService(t, notFound)
 	t.Run("with an HttpTransport, a 429 is retried", func(t *testing.T) {
