@@ -135,8 +135,10 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if s.o.ClosesConnections {
 		own.request.Close = false
 	}
+	hadNone := s.logins.hasNone.Load()
 	if logsIn(origin(req)) {
 		own.login = rec
+		defer s.logins.begin()()
 	}
 	resp, err := s.sends.RoundTrip(&own.request)
 	if resp == nil && err == nil {
@@ -147,17 +149,17 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	case failure != nil:
 		resp = responseOf(failure, &own.request)
 	case err != nil:
-		s.logins.ends(req, nil, err, s.o)
+		s.logins.ends(req, nil, err, hadNone, s.o)
 		return nil, err
 	default:
 		failure = failureOf(resp, rec)
 	}
 	if failure == nil {
-		s.logins.ends(req, resp, nil, s.o)
+		s.logins.ends(req, resp, nil, hadNone, s.o)
 		return resp, nil
 	}
 	recent.add(req, failure, &s.logins)
-	if s.logins.ends(req, resp, failure, s.o) {
+	if s.logins.ends(req, resp, failure, hadNone, s.o) {
 		bounded.Close(resp)
 		return nil, failure
 	}

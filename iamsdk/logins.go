@@ -12,9 +12,11 @@ import (
 type logins struct {
 	marks
 	usesTokens atomic.Bool // whether any request had a token
+	hasNone    atomic.Bool // whether the latest login failed, and none has begun since
 
 	// guarded by mu, as the marks are:
 	count    int       // number of login requests that succeeded
+	inFlight int       // number of login requests in flight
 	noToken  bool      // whether the latest successful login returned no token
 	failed   error     // reason why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time // when the latest failed login ended
@@ -76,15 +78,30 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	return inLogin
 }
 
+// begin must be called before a login request is sent. It returns a function that must be
+// called when the request has ended.
+func (l *logins) begin() (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight++
+	l.hasNone.Store(false)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.inFlight--
+	}
+}
+
 // ends records a request's outcome: its response (nil if there was none) and, if the
-// request failed, the error. It reports whether the outcome is a 401 after which an SDK
-// with these Options might never end the call:
+// request failed, the error. hadNone is the value of hasNone when the request was sent. It
+// reports whether the outcome is a 401 after which an SDK with these Options might never end
+// the call:
 //
 //   - with EndlessLogin: the call's second 401 that counts (see counts), or the next 401
 //     after mostExcused have been excused
 //   - with EndlessLogin or LoginHangs: a 401 for any request of a login that a call is
 //     waiting for; if the login has a goroutine of its own, only for its token request
-func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
+func (l *logins) ends(req *http.Request, resp *http.Response, err error, hadNone bool, o Options) bool {
 	req = origin(req)
 	refused, login, token := false, logsIn(req), ""
 	if resp != nil {
@@ -120,8 +137,9 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 	case err == nil && (login || token != ""):
 		l.count++
 		l.failed, l.noToken = nil, !renewed
+		l.hasNone.Store(false)
 	case login, at == inLogin && err != nil:
-		l.fail(err)
+		l.fail(err, login)
 	}
 	if k != nil && at == inLogin {
 		k.gaveUp, k.renewed = err != nil, k.renewed || renewed
@@ -137,7 +155,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login may have a goroutine of its own, and a call in another goroutine may be waiting for it
 			return true
 		}
-		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), token: tokenOf(req), counted: counts, logins: l.count}, mostOpen, openFor)
+		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), token: tokenOf(req), counted: counts || hadNone, logins: l.count}, mostOpen, openFor)
 		return false
 	}
 	if at == inLogin {
@@ -173,14 +191,21 @@ func isRedirect(resp *http.Response) bool {
 // counts reports whether a 401 counts toward the end of its call. While one call is
 // logging in, the SDK sends the requests of other calls without a token. A 401 for a
 // request without a token does not count, unless the SDK uses no tokens or its latest
-// login returned none.
+// login returned none. (A call's first 401 also counts if the latest login had failed when
+// the request was sent, and no other one had begun.)
 func (l *logins) counts(hasToken bool) bool {
 	return hasToken || !l.usesTokens.Load() || l.noToken
 }
 
 // fail records that the latest login failed and, if err holds a typed error, the reason.
-func (l *logins) fail(err error) {
+// login says whether the request that failed is one that begin counts.
+func (l *logins) fail(err error, login bool) {
 	l.failed, l.failedAt = nil, time.Now()
+	others := l.inFlight
+	if login {
+		others--
+	}
+	l.hasNone.Store(others == 0)
 	if isTyped(err) {
 		l.failed = err
 	}

@@ -2,6 +2,7 @@ package iamsdk_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -552,6 +553,72 @@ func TestTheCallAfterAFailedLoginLogsInAgain(t *testing.T) {
 		}
 	}
 }
+
+// After a failed login, the SDK has no token, although no other call is logging in.
+func TestTheSecond401EndsTheCallAfterAFailedLogin(t *testing.T) {
+	for name, login := range map[string]iamtest.Answer{"503": iamtest.Page(503), "no response": {Fault: iamtest.Reset}, "401": locked} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service := newAccount()
+				sdk := endlessKind.connect(t, service, nil)
+				service.On("GET /v3/groups", locked)
+				service.On("POST /v3/auth/tokens", login, loggedIn)
+				_, err := sdk.Request("GET", "/groups", "")
+				require.Error(t, err)
+				before := len(service.Requests())
+				_, err = sdk.Request("GET", "/groups", "")
+				require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+				assert.Equal(t, 3, len(service.Requests())-before, "want the request, a login, and the request again")
+			})
+		})
+	}
+}
+
+func TestA401WithoutATokenDoesNotCountIfAnotherCallIsLoggingInEvenAfterAFailedLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		slow := loggedIn
+		slow.Delay = time.Second
+		service.On("POST /v3/auth/tokens", loggedIn, iamtest.Page(503), slow, loggedIn)
+		service.On("GET /v3/a", locked, locked, iamtest.Answer{})
+		service.On("GET /v3/b", iamtest.Answer{Status: 401, Delay: delayOfB}, locked, iamtest.Answer{})
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		var send func(method, path, token string) error
+		send = func(method, path, token string) error {
+			req, err := http.NewRequestWithContext(t.Context(), method, endpoint+path, nil)
+			require.NoError(t, err)
+			if token != "" {
+				req.Header.Set("X-Auth-Token", token)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			resp.Body.Close()
+			switch {
+			case resp.StatusCode == 503:
+				return errors.New("no login")
+			case resp.StatusCode != 401:
+				return nil
+			}
+			if err := send("POST", "/auth/tokens", ""); err != nil {
+				return err
+			}
+			return send(method, path, "token")
+		}
+		require.NoError(t, send("POST", "/auth/tokens", ""))
+		require.Error(t, send("GET", "/a", "token"))
+		var calls sync.WaitGroup
+		calls.Go(func() { assert.NoError(t, send("GET", "/a", "")) })
+		time.Sleep(slow.Delay / 2)
+		calls.Go(func() { assert.NoError(t, send("GET", "/b", "")) })
+		calls.Wait()
+		service.AssertCount(t, 3+3+5)
+	})
+}
+
+const delayOfB = 10 * time.Millisecond
 
 func TestACallEndsEvenIfItsRequestIsAlsoPartOfItsLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
