@@ -110,7 +110,7 @@ type session struct {
 
 	mu      sync.Mutex
 	token   string
-	refused error // set if the service refused the password, which is then not sent again
+	refused error // set if the service refused the password or locked the account; the password is then not sent again
 }
 
 // renew returns the session's token. If it equals old, renew logs in first.
@@ -120,7 +120,7 @@ func (s *session) renew(ctx context.Context, old string) (string, error) {
 	if s.token != old || s.refused != nil {
 		return s.token, s.refused
 	}
-	// A 429 can mean that the account is locked: send the password once.
+	// A 429 can mean that the account is locked: do not retry it.
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 	req, err := http.NewRequestWithContext(ctx, "POST", s.endpoint+"/auth/tokens", bytes.NewReader(s.auth))
 	if err != nil {
@@ -137,6 +137,9 @@ func (s *session) renew(ctx context.Context, old string) (string, error) {
 	}
 	defer resp.Body.Close()
 	if err := iamhttp.CheckResponse(resp); err != nil { // the 429
+		if errors.Is(err, iamhttp.ReasonAccountLocked) {
+			s.refused = err // each attempt may prolong the lock
+		}
 		return "", err
 	}
 	s.token = resp.Header.Get("X-Subject-Token")
@@ -207,7 +210,7 @@ func TestRecipeOnlyOneGoroutineLogsInAgainAfterA401(t *testing.T) {
 	})
 }
 
-func TestRecipeLoginIsResentAfterABrokenConnectionButNotIfTheAccountIsLocked(t *testing.T) {
+func TestRecipeLoginIsResentAfterABrokenConnectionButThePasswordOfALockedAccountIsSentOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := new(iamtest.Server)
 		service.Next(iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{Status: 201}.With("X-Subject-Token", "t"))
@@ -215,12 +218,6 @@ func TestRecipeLoginIsResentAfterABrokenConnectionButNotIfTheAccountIsLocked(t *
 		require.NoError(t, err)
 		resp.Body.Close()
 		service.AssertCount(t, 3)
-
-		service = new(iamtest.Server)
-		service.On("/", iamtest.Keystone(429, "The account is locked."))
-		_, err = newSession(service).get(t.Context(), "/users/bob")
-		assert.ErrorIs(t, err, iamhttp.ReasonAccountLocked)
-		service.AssertCount(t, 1)
 
 		service = new(iamtest.Server)
 		service.On("GET /", iamtest.Keystone(401, "No."))
@@ -231,18 +228,27 @@ func TestRecipeLoginIsResentAfterABrokenConnectionButNotIfTheAccountIsLocked(t *
 		assert.ErrorIs(t, err, iamhttp.ErrUnauthorized)
 		service.AssertCount(t, 3) // without a second login
 
-		service = new(iamtest.Server)
-		service.On("/", iamtest.Keystone(401, "No."))
-		s = newSession(service)
-		var callers sync.WaitGroup
-		for range 10 {
-			callers.Go(func() {
-				_, err := s.get(t.Context(), "/users") //nolint:bodyclose // there is no response
-				assert.ErrorIs(t, err, iamhttp.ErrUnauthorized)
-			})
+		for want, tt := range map[error]struct {
+			login iamtest.Answer
+			sent  int
+		}{
+			iamhttp.ErrUnauthorized:     {iamtest.Keystone(401, "No."), 1},
+			iamhttp.ReasonAccountLocked: {iamtest.Keystone(429, "The account is locked."), 1},
+			iamhttp.ErrTooManyRequests:  {iamtest.Throttled(0), 10}, // each caller may try once
+		} {
+			service = new(iamtest.Server)
+			service.On("/", tt.login)
+			s = newSession(service)
+			var callers sync.WaitGroup
+			for range 10 {
+				callers.Go(func() {
+					_, err := s.get(t.Context(), "/users/bob") //nolint:bodyclose // there is no response
+					assert.ErrorIs(t, err, want)
+				})
+			}
+			callers.Wait()
+			service.AssertCount(t, tt.sent)
 		}
-		callers.Wait()
-		service.AssertCount(t, 1) // a wrong password is sent once
 	})
 }
 
