@@ -350,7 +350,7 @@ func TestAnOverloadEndsWhenNobodyWaits(t *testing.T) {
 
 func TestRefusalOfAnInteractiveRequestIsNotHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for p, want := range map[Priority]time.Duration{Interactive: 0, Normal: time.Second / 50, Bulk: time.Second / 50} {
+		for p, want := range map[Priority]time.Duration{Interactive: 0, Interactive + 1: 0, Normal: time.Second / 50, Bulk: time.Second / 50, Bulk - 1: time.Second / 50} {
 			a := &account{origin: time.Now(), pacer: fleet1.Resume(0, fleet1.Learned{Pace: 1, Best: 1, Silence: 1}, 0)}
 			for range 50 {
 				a.lanes.push(&waiter{}, p)

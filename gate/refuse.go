@@ -40,7 +40,7 @@ func (a *account) refuse(w *waiter, p Priority) error {
 		return nil
 	}
 	o.latest = now
-	if w.first() && p != Interactive {
+	if w.first() && p < Interactive {
 		w.held = o.telling.hold(now, w.deadline-now)
 	}
 	return &Error{RetryAfter: at - now, Err: ErrDeadline}
