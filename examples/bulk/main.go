@@ -31,9 +31,10 @@ Creates users, several at a time, through one gate.Adaptive. By default, the
 service runs in this process and accepts 40 requests per second.
 
 Expect the program to be about as fast as the service allows, with a pause of
-one second whenever the gate meets the limit, and 10 to 20 throttled
-requests. For comparison, the program also makes the same calls without a gate
-(not to a real Keystone); many more of those requests are throttled.
+one second whenever the gate meets the limit and, with the default flags,
+usually fewer than 15 throttled requests. For comparison, the program also
+makes the same calls without a gate (not to a real Keystone); many more of
+those requests are throttled.
 
   -users n    number of users (default 500)
   -callers n  number of concurrent calls (default 16)
@@ -49,6 +50,11 @@ Exit status: 0 if all users were created (and deleted from a real Keystone), 1
 if not, 2 if the flags or settings are wrong.
 `
 
+const (
+	defaultUsers   = 500
+	defaultCallers = 16
+)
+
 func main() {
 	ctx, stop := interrupt.Context()
 	context.AfterFunc(ctx, stop) // a second interrupt ends the program without cleaning up
@@ -61,8 +67,8 @@ func main() {
 func run(ctx context.Context, args []string, getenv func(string) string, terminal bool, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bulk", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	count := flags.Int("users", 500, "")
-	callers := flags.Int("callers", 16, "")
+	count := flags.Int("users", defaultUsers, "")
+	callers := flags.Int("callers", defaultCallers, "")
 	plain := flags.Bool("plain", false, "")
 	err := flags.Parse(args)
 	switch {

@@ -37,8 +37,9 @@ func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr
 // drawn returns the part of the output that follows the text about what to expect.
 func drawn(t *testing.T, stdout string) string {
 	t.Helper()
-	_, rest, found := strings.Cut(stdout, "429s.\n")
+	_, rest, found := strings.Cut(stdout, "whenever the gate meets the limit")
 	require.True(t, found, stdout)
+	_, rest, _ = strings.Cut(rest, ".\n")
 	return rest
 }
 
@@ -49,6 +50,14 @@ func TestEveryLineFitsIn80Columns(t *testing.T) {
 	bar = strings.NewReplacer("\r", "\n", "\x1b[?7l", "", "\x1b[?7h", "", "\x1b[K", "").Replace(bar)
 	for line := range strings.Lines(stdout + help + bar) {
 		assert.LessOrEqual(t, len(line), 1+80, line)
+	}
+}
+
+func TestOnlyTheDefaultFlagsPromiseANumberOf429s(t *testing.T) {
+	const promise = "usually fewer than 15 429s"
+	assert.Contains(t, expected(500, 16), promise)
+	for _, other := range [][2]int{{501, 16}, {500, 17}, {2000, 100}} {
+		assert.NotContains(t, expected(other[0], other[1]), promise)
 	}
 }
 

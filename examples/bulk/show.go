@@ -79,10 +79,13 @@ func activity(s state, ended bool) string {
 // expected describes what to expect from a run against the service in this process.
 func expected(users, callers int) string {
 	least := max(float64(users)-burst, 0) / rate
-	return fmt.Sprintf(`%d users, %d at a time. The service accepts %.0f requests per second, and %.0f
+	text := fmt.Sprintf(`%d users, %d at a time. The service accepts %.0f requests per second, and %.0f
 at once after a pause, so this takes at least %.1f s. Expect a pause of one
-second whenever the gate meets the limit, and about 10 to 20 429s.
-`, users, callers, rate, burst, least)
+second whenever the gate meets the limit`, users, callers, rate, burst, least)
+	if users == defaultUsers && callers == defaultCallers {
+		text += ", and usually fewer than 15 429s"
+	}
+	return text + ".\n"
 }
 
 // result describes in two lines how a task ended.
