@@ -135,7 +135,7 @@ func TestCommonMistakesAreFound(t *testing.T) {
 			return resp, err
 		},
 		"it modifies the request after it has returned": func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
-			if req.Header.Get("X-Auth-Token") != "" { // not for other traps' requests, where the race detector would find it first
+			if req.Header.Get("X-Auth-Token") != "" && req.Host != "virtual.example" { // not for other traps' requests, where the race detector would find it first
 				time.AfterFunc(time.Second, func() { req.Header.Set("X-Late", "1") })
 			}
 			return base.RoundTrip(req)
@@ -159,6 +159,95 @@ func TestCommonMistakesAreFound(t *testing.T) {
 			assert.NotEmpty(t, found(t, func(base http.RoundTripper) http.RoundTripper { return below{base, f} }, roundtriptest.Options{}))
 		})
 	}
+}
+
+// Each of these RoundTrippers sends another request than the caller's, or sends it twice, and
+// declares no retries.
+func TestASentRequestThatIsNotTheCallersIsFound(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"it becomes a GET":       func(r *http.Request) { r.Method = "GET" },
+		"it loses the query":     func(r *http.Request) { r.URL.RawQuery = "" },
+		"it loses one of values": func(r *http.Request) { r.URL.RawQuery = "name=alice&limit=2" },
+		"it loses the path":      func(r *http.Request) { r.URL.Path = "/" },
+		"it loses the Host":      func(r *http.Request) { r.Host = "" },
+		"it loses the token":     func(r *http.Request) { r.Header.Del("X-Auth-Token") },
+		"it loses the header":    func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": r.Header["X-Auth-Token"]} },
+		"it loses the body":      func(r *http.Request) { r.Body = http.NoBody },
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Contains(t, found(t, changing(change), roundtriptest.Options{}), "a request is sent once")
+		})
+	}
+	for _, method := range []string{"PUT", "DELETE"} {
+		t.Run("it sends a "+method+" again after an error", func(t *testing.T) {
+			assert.Equal(t, []string{"a request is sent once"}, found(t, func(base http.RoundTripper) http.RoundTripper {
+				return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+					resp, err := base.RoundTrip(req)
+					if err == nil || req.Method != method || req.Context().Err() != nil || !replayable(req) {
+						return resp, err
+					}
+					return again(base, req)
+				}}
+			}, roundtriptest.Options{}))
+		})
+	}
+}
+
+func TestARoundTripperMaySignLogAndSendRequestsToAMirror(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"it adds header fields": func(r *http.Request) { r.Header.Set("Traceparent", "00"); r.Header.Set("User-Agent", "x") },
+		"it adds credentials":   func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") },
+		"it replaces the token": func(r *http.Request) { r.Header.Set("X-Auth-Token", "fresh") },
+		"it signs the URL":      func(r *http.Request) { r.URL.RawQuery += "&X-Amz-Signature=x" },
+		"it uses a mirror":      func(r *http.Request) { r.URL.Host, r.Host, r.URL.Path = "mirror.example", "", "/iam"+r.URL.Path },
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Empty(t, found(t, changing(change), roundtriptest.Options{}))
+		})
+	}
+}
+
+// changing returns a RoundTripper that changes a copy of each request.
+func changing(change func(*http.Request)) func(http.RoundTripper) http.RoundTripper {
+	return func(base http.RoundTripper) http.RoundTripper {
+		return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			if req.URL == nil {
+				return base.RoundTrip(req)
+			}
+			sent := req.Clone(req.Context())
+			if sent.Header == nil {
+				sent.Header = http.Header{}
+			}
+			change(sent)
+			return base.RoundTrip(sent)
+		}}
+	}
+}
+
+// A correct RoundTripper may treat two lines as no valid Retry-After at all.
+func TestAResponseWithTwoRetryAfterLinesNeedNotBeRetried(t *testing.T) {
+	const trap = "Retry-After is understood in all its forms"
+	retrying := func(change func(*http.Response)) func(http.RoundTripper) http.RoundTripper {
+		return func(base http.RoundTripper) http.RoundTripper {
+			return &iamhttp.Transport{PassThrough: true, Base: below{base, answered(func(_ http.RoundTripper, _ *http.Request, resp *http.Response) (*http.Response, error) {
+				if len(resp.Header["Retry-After"]) == 2 {
+					change(resp)
+				}
+				return resp, nil
+			})}}
+		}
+	}
+	assert.NotContains(t, found(t, func(base http.RoundTripper) http.RoundTripper {
+		return below{base, func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			two := false
+			resp, err := retrying(func(resp *http.Response) { two, resp.StatusCode = true, 418 })(base).RoundTrip(req)
+			if two && err == nil {
+				resp.StatusCode = 429
+			}
+			return resp, err
+		}}
+	}, passThrough), trap)
+	assert.Contains(t, found(t, retrying(func(resp *http.Response) { resp.Header.Set("Retry-After", "1") }), passThrough), trap, "a retry before the shorter wait is a mistake")
 }
 
 // Each of these RoundTrippers sends a retry that is not the same request as the first

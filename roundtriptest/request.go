@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -245,15 +246,15 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // sentOnce: a RoundTripper may retry an idempotent request after a 500 or a 503, but a POST
 // that is retried may be executed twice. A RoundTripper that declares no retries must send
-// each request once.
+// each request once. The request that is sent must be the caller's.
 func sentOnce(c *trial) error {
 	codes := []int{200}
 	if c.Retries < 500 { // otherwise, the RoundTripper declares that it retries such a status
 		codes = append(codes, 0, 401, 500, 502, 503, 504) // 0: no response
 	}
 	for _, code := range codes {
-		for _, r := range []struct{ method, text string }{{"GET", ""}, {"POST", ""}, {"POST", payload}} {
-			if r.method == "GET" && c.Retries != 0 && code != 200 {
+		for _, r := range calls {
+			if r.method != "POST" && c.Retries != 0 && code != 200 { // the other methods are idempotent
 				continue
 			}
 			if err := c.bubble(func() error {
@@ -272,7 +273,53 @@ func sentOnce(c *trial) error {
 			}
 		}
 	}
+	for _, r := range calls {
+		if err := c.sameAsGiven(r.method, r.text); err != nil {
+			return fmt.Errorf("a %s with %d bytes of content: %w", r.method, len(r.text), err)
+		}
+	}
 	return nil
+}
+
+// calls are the requests of sentOnce.
+var calls = []struct{ method, text string }{{"GET", ""}, {"DELETE", ""}, {"PUT", payload}, {"POST", ""}, {"POST", payload}}
+
+// sameAsGiven returns an error if the request that is sent differs from the caller's. A
+// RoundTripper may add header fields and query parameters, as one that signs does, replace
+// credentials, or send the request to a mirror: another host, or a path with a prefix.
+func (c *trial) sameAsGiven(method, text string) error {
+	const own, token = "X-Roundtriptest", "X-Auth-Token" //nolint:gosec // these are names of header fields
+	return c.bubble(func() error {
+		req := newRequest(method, text)
+		req.URL.RawQuery, req.Host = "name=alice&name=bob&limit=2", "virtual.example"
+		req.Header.Set(own, "kept")
+		req.Header.Set(token, "secret")
+		base := replies(status(200))
+		o, err := do(c.wrap(base), req)
+		o.close()
+		if err != nil || len(base.sent()) == 0 { // other traps report that nothing is sent
+			return err
+		}
+		is := base.sent()[0]
+		given, query := req.URL.Query(), is.req.URL.Query()
+		switch {
+		case is.req.Method != method:
+			return fmt.Errorf("it was sent as a %s", is.req.Method)
+		case !strings.HasSuffix(is.req.URL.Path, req.URL.Path):
+			return fmt.Errorf("its path was %q instead of %q", is.req.URL.Path, req.URL.Path)
+		case !slices.Equal(query["name"], given["name"]) || !slices.Equal(query["limit"], given["limit"]):
+			return fmt.Errorf("its query was %q instead of %q", is.req.URL.RawQuery, req.URL.RawQuery)
+		case is.req.URL.Host == req.URL.Host && is.req.Host != req.Host:
+			return fmt.Errorf("its Host was %q instead of %q", is.req.Host, req.Host)
+		case is.req.Header.Get(own) != req.Header.Get(own):
+			return fmt.Errorf("its header field %s was %q instead of %q", own, is.req.Header.Get(own), req.Header.Get(own))
+		case is.req.Header.Get(token) == "":
+			return fmt.Errorf("its header field %s was missing", token)
+		case is.body != text:
+			return fmt.Errorf("its body was %q instead of %q", is.body, text)
+		}
+		return nil
+	})
 }
 
 // noEmptyRetry: once the body has been read, a request without GetBody cannot be sent

@@ -169,19 +169,20 @@ func retryAfterForms(c *trial) error {
 		what   string
 		values func(now time.Time) []string
 		least  time.Duration // the minimum wait; never means that there must be no retry before the deadline
+		orNone bool          // whether the RoundTripper may return the response without a retry, although least is not 0
 	}{
-		{"a number of seconds", literally("5"), 5 * time.Second},
-		{"a number of seconds on each of two header lines", literally("5", "6"), 5 * time.Second},
-		{"a date in the current format", dated(http.TimeFormat), 10 * time.Second},
-		{"a date in the RFC 850 format", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
-		{"a date in the asctime format", dated(time.ANSIC), 10 * time.Second},
-		{"a number of seconds that overflows as nanoseconds", literally("9223372037"), never},
-		{"a number of seconds that overflows twice as nanoseconds", literally("18446744080"), never},
-		{"a number of seconds that overflows every integer type", literally(strings.Repeat("9", 40)), never},
-		{"a negative number", literally("-5"), 0},
-		{"a fraction", literally("7.5"), 0},
-		{"NaN", literally("NaN"), 0},
-		{"empty", literally(""), 0},
+		{"a number of seconds", literally("5"), 5 * time.Second, false},
+		{"a number of seconds on each of two header lines", literally("5", "6"), 5 * time.Second, true}, // RFC 9110 §5.3 does not allow two lines
+		{"a date in the current format", dated(http.TimeFormat), 10 * time.Second, false},
+		{"a date in the RFC 850 format", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second, false},
+		{"a date in the asctime format", dated(time.ANSIC), 10 * time.Second, false},
+		{"a number of seconds that overflows as nanoseconds", literally("9223372037"), never, false},
+		{"a number of seconds that overflows twice as nanoseconds", literally("18446744080"), never, false},
+		{"a number of seconds that overflows every integer type", literally(strings.Repeat("9", 40)), never, false},
+		{"a negative number", literally("-5"), 0, false},
+		{"a fraction", literally("7.5"), 0, false},
+		{"NaN", literally("NaN"), 0, false},
+		{"empty", literally(""), 0, false},
 	}
 	var wrong []error
 	for _, a := range asked {
@@ -205,7 +206,7 @@ func retryAfterForms(c *trial) error {
 				return fmt.Errorf("the request was sent again after %v", base.gap())
 			case a.least == never:
 				return nil
-			case n == 0 || a.least > 0 && n == 1:
+			case n == 0 || a.least > 0 && n == 1 && !a.orNone:
 				return base.retried(c.Retries, o)
 			case n == 1 && o.took < time.Hour:
 				return nil // not retrying is also acceptable if Retry-After is invalid

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,7 @@ func subjects(fleet []peers.Peer) []subject {
 			}})
 		case p.Client:
 			clients = append(clients, subject{name: p.Name, client: true, options: retries, exempted: exempted(p.Name), wrap: func(base http.RoundTripper) http.RoundTripper {
-				return bare{p.Wrap(base, peers.Options{})}
+				return bare{p.Wrap(sameHost{base}, peers.Options{})}
 			}})
 		default:
 			all = append(all, subject{name: p.Name, options: retries, wrap: func(base http.RoundTripper) http.RoundTripper {
@@ -58,11 +59,29 @@ func subjects(fleet []peers.Peer) []subject {
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL != nil && req.Host != "" && req.Host != req.URL.Host {
+		req = req.WithContext(context.WithValue(req.Context(), hostKey{}, req.Host))
+	}
 	resp, err := b.RoundTripper.RoundTrip(req)
 	if e, ok := err.(*url.Error); ok {
 		err = e.Err
 	}
 	return resp, err
+}
+
+type hostKey struct{}
+
+// sameHost is the base of a client. It sends a request with the Host of the caller's
+// request, because our wrapper passes only the method, URL, header and content to a client.
+type sameHost struct{ http.RoundTripper }
+
+func (s sameHost) RoundTrip(req *http.Request) (*http.Response, error) {
+	if host, ok := req.Context().Value(hostKey{}).(string); ok {
+		sent := *req
+		sent.Host = host
+		req = &sent
+	}
+	return s.RoundTripper.RoundTrip(req)
 }
 
 // errOfTheWrapping marks a trap whose result would depend on our wrapper, which turns the
