@@ -570,6 +570,48 @@ func TestAClientInTheDefaultTransportWorksBelowAnotherInstall(t *testing.T) {
 	}
 }
 
+func TestAResponseToOneOfTwoPassesIsReturnedEvenIfTheOtherPassGotNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", iamtest.Answer{Fault: iamtest.Reset, Delay: time.Second}, iamtest.Answer{Status: 201, Delay: 2 * time.Second})
+		client := &http.Client{Transport: &twice{Next: &service}}
+		iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())
+		resp, err := client.Post(endpoint+"/groups", "", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, 201, resp.StatusCode)
+		service.AssertCount(t, 2)
+	})
+}
+
+// twice sends each request twice at once, and returns a response that is not a 5xx, if there
+// is one.
+type twice struct{ Next http.RoundTripper }
+
+func (w *twice) RoundTrip(req *http.Request) (*http.Response, error) {
+	good := make(chan *http.Response, 2)
+	var passes sync.WaitGroup
+	for range 2 {
+		again := req.Clone(req.Context())
+		again.Body, _ = req.GetBody()
+		passes.Go(func() {
+			if resp, err := w.Next.RoundTrip(again); err == nil && resp.StatusCode < 500 {
+				good <- resp
+			} else if err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
+	passes.Wait()
+	req.Body.Close()
+	select {
+	case resp := <-good:
+		return resp, nil
+	default:
+		return nil, errors.New("no response")
+	}
+}
+
 // The RoundTripper above the Transport replaces each response.
 func TestACallReturnsEvenIfTheRoundTripperAboveTheTransportReturnsNoResponseOrNoBody(t *testing.T) {
 	for name, status := range map[string]int{"no response": 0, "no body": 401} {

@@ -98,7 +98,7 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 	once := &once{req: req}
 	resp, err := u.sends.RoundTrip(req.WithContext(context.WithValue(req.Context(), onceKey{}, once)))
 	failed := once.failed.Load()
-	if failed == nil {
+	if failed == nil || err == nil && resp != nil && resp.StatusCode != http.StatusServiceUnavailable { // another pass of the request, sent at the same time, got a response
 		return resp, err
 	}
 	if resp != nil {
