@@ -247,6 +247,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"failed to verify token: access denied", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"token illegal: wrong region", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"the user token is frozen", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"verify aksk signature fail, wrong scope", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
 		{"verify aksk signature fail, token not found", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
 		{"verify signature fail, x-auth-token is missing", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
 		{"verify aksk signature fail, ak: AKX, x-auth-token: expired", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
@@ -377,6 +378,28 @@ var messageReasons = []struct {
 	{401, "Token is invalid for the requested region.", iamhttp.ReasonUnknown},
 	{401, "This token is not valid for project demo", iamhttp.ReasonUnknown},
 	{401, "Invalid token for tenant x", iamhttp.ReasonUnknown},
+	{401, "token is not valid yet", iamhttp.ReasonUnknown}, // golang-jwt
+	{401, "The access token is not valid yet", iamhttp.ReasonUnknown},
+	{401, "The token is not yet valid (nbf)", iamhttp.ReasonUnknown}, // PyJWT
+	{401, "The JWT is not valid before Mon", iamhttp.ReasonUnknown},
+	{401, "Invalid token: token used before issued", iamhttp.ReasonUnknown},
+	{401, "Invalid token: issued in the future", iamhttp.ReasonUnknown},
+	{401, "token has invalid claims: token has invalid audience", iamhttp.ReasonUnknown},
+	{401, "token has invalid issuer", iamhttp.ReasonUnknown},
+	{401, "token has invalid subject", iamhttp.ReasonUnknown},
+	{401, "token has invalid id", iamhttp.ReasonUnknown},
+	{401, "token has invalid claims: token is expired", iamhttp.ReasonTokenExpired},
+	{401, "token has invalid claims", iamhttp.ReasonUnknown},
+	{401, "Invalid token: audience mismatch", iamhttp.ReasonUnknown},
+	{401, "Invalid token: wrong issuer", iamhttp.ReasonUnknown},
+	{401, "Invalid token. The token does not have the required scope.", iamhttp.ReasonUnknown},
+	{401, "The access token is invalid: it lacks the scope users:read", iamhttp.ReasonUnknown},
+	{403, "Invalid token or insufficient permissions", iamhttp.ReasonUnknown},
+	{401, "Access token has expired or is not yet valid.", iamhttp.ReasonTokenExpired}, // Microsoft Graph
+	{401, "The token has expired. Log in with the scope users:read.", iamhttp.ReasonTokenExpired},
+	{401, `Invalid token: "exp" claim timestamp check failed`, iamhttp.ReasonTokenExpired},
+	{401, "Given token not valid for any token type", iamhttp.ReasonTokenExpired}, // Simple JWT
+	{401, "The token is not valid for any project", iamhttp.ReasonUnknown},
 	{401, "Invalid token", iamhttp.ReasonTokenExpired},
 	{401, "The token has expired for user alice.", iamhttp.ReasonTokenExpired},
 	{401, "Token has been expired for 5 minutes", iamhttp.ReasonTokenExpired},
@@ -528,6 +551,43 @@ var messageReasons = []struct {
 	{403, "CSRF token invalid or expired", iamhttp.ReasonUnknown},
 	{403, "The continuation token has expired", iamhttp.ReasonUnknown},
 	{401, "The user token is disabled", iamhttp.ReasonUnknown},
+
+	{401, "Invalid webhook token", iamhttp.ReasonUnknown}, // Discord
+	{401, "Invalid upload token", iamhttp.ReasonUnknown},
+	{401, "Invalid runner token", iamhttp.ReasonUnknown},
+	{401, "Invalid join token", iamhttp.ReasonUnknown},
+	{401, "Invalid registry token", iamhttp.ReasonUnknown},
+	{401, "Invalid bot token", iamhttp.ReasonUnknown},
+	{403, "The ACL token was not found", iamhttp.ReasonUnknown},
+	{401, "The cluster token has expired", iamhttp.ReasonUnknown},
+	{401, "The payment token has expired", iamhttp.ReasonUnknown},
+
+	// Not a token at all, but a part of one or of a request.
+	{401, "Invalid token header. No credentials provided.", iamhttp.ReasonUnknown}, // Django REST framework
+	{401, "Invalid token header. Token string should not contain spaces.", iamhttp.ReasonUnknown},
+	{401, "Invalid token prefix", iamhttp.ReasonUnknown},
+	{401, "Invalid token claims", iamhttp.ReasonUnknown},
+	{401, "Invalid token scopes", iamhttp.ReasonUnknown},
+	{401, "Invalid token-prefix", iamhttp.ReasonUnknown},
+	{401, "Invalid JWT token header", iamhttp.ReasonUnknown},
+	{401, "Invalid JWT Token", iamhttp.ReasonTokenExpired}, // Lexik
+	{401, "Invalid token signature", iamhttp.ReasonTokenExpired},
+	{401, "Invalid token provided", iamhttp.ReasonTokenExpired},
+	{401, "Invalid token 0fd2c8a1", iamhttp.ReasonTokenExpired},
+	{401, "Expired token ID 17", iamhttp.ReasonTokenExpired},
+	{401, "Invalid token - please log in", iamhttp.ReasonTokenExpired},
+	{401, "Invalid token please log in again", iamhttp.ReasonTokenExpired},
+	{401, "Expired token received for JSON Web Token validation", iamhttp.ReasonTokenExpired}, // Auth0
+
+	// Sessions that do not begin with a login.
+	{401, "Payment session has expired", iamhttp.ReasonUnknown},
+	{401, "Your SMS session has expired", iamhttp.ReasonUnknown},
+	{401, "The upload session has expired", iamhttp.ReasonUnknown},
+	{401, "Upload session not found", iamhttp.ReasonUnknown},
+	{401, "Your session has expired", iamhttp.ReasonTokenExpired},
+	{401, "The AWS SSO session has expired", iamhttp.ReasonTokenExpired},
+	{401, "The user's session has expired", iamhttp.ReasonTokenExpired},
+	{401, "Your current login session has expired", iamhttp.ReasonTokenExpired},
 
 	// Tokens that a login renews.
 	{401, "The token is expired", iamhttp.ReasonTokenExpired},

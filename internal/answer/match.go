@@ -87,7 +87,7 @@ func fitsLine(s, line string) bool {
 			}
 			at += from
 			from = at + n
-			if isToken(phrase) && !renewable(s, at) {
+			if isToken(phrase) && !renewable(s, at) || phrase == "session" && !isLogin(s, at) {
 				continue
 			}
 			end, been := from, false
@@ -97,6 +97,7 @@ func fitsLine(s, line string) bool {
 				}
 			}
 			if subject && !isSubject(s, at) || linked && actsOn(s[end:]) || linked && forOther(s, at, end) ||
+				fact && linked && beginsName(s, at, end) ||
 				(fact || subject) && (denied(s[:at], been) || conditional(s[end:])) {
 				continue
 			}
@@ -124,7 +125,7 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 			return -1, false
 		}
 		if n := matchAny(s, i, alternatives); n > 0 {
-			if isToken(s[i:i+n]) && !renewable(s, i) {
+			if isToken(s[i:i+n]) && !renewable(s, i) || owns(s, i) && strings.EqualFold(s[i:i+n], "invalid") { // "token has invalid claims"
 				return -1, false
 			}
 			return i + n, been
@@ -206,17 +207,56 @@ func renewable(s string, i int) bool {
 // the words of the kind foreign, these words say nothing about other nouns: a "personal
 // account" is an account.
 func isForeign(word string) bool {
-	for _, w := range [...]string{
-		"passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
-		"personal", "pat", "sts", "federation", "deploy", "bootstrap", "sas", // credentials of their own
-		"recovery", "confirmation", "verification", "invite", "unlock", "enrollment", // for one step with an account
-		"forgery", "antiforgery", "recaptcha", "nonce", "page", "pagination", "continuation", "idempotency", // for one request
-	} {
-		if strings.EqualFold(word, w) {
+	var room [16]byte // longer than any word below
+	switch string(lowered(room[:], word)) {
+	case "passcode", "one", "onetime", "factor", "2fa", "tfa", "u2f", "hotp", "sms", "pin", "challenge", "hardware", // "one-time token", "two-factor token"
+		"personal", "impersonation", "pat", "sts", "federation", "deploy", "bootstrap", "sas", "webhook", "hook", "bot", "robot", "acl", "integration", "license", // credentials of their own
+		"runner", "agent", "node", "worker", "cluster", "host", "join", "installation", "setup", "provisioning", "registry", "job", "build", "pipeline", "trigger", "ci", // a machine's
+		"recovery", "confirmation", "verification", "invite", "unlock", "enrollment", "unsubscribe", "email", "magic", // for one step with an account
+		"forgery", "antiforgery", "recaptcha", "nonce", "page", "pagination", "continuation", "idempotency", "cursor", "sync", "state", // for one request
+		"upload", "download", "import", "export", "transfer", "share", "sharing", "preview", "file", "image", "stream", "lock", "lease", // for one thing
+		"payment", "checkout", "cart", "card", "order", "ticket", "push", "notification":
+		return true
+	}
+	return false
+}
+
+// isLogin reports whether the session at position i of s begins with a login: "user
+// session", but not "upload session".
+func isLogin(s string, i int) bool {
+	for range 3 {
+		word, start, adjacent := wordBefore(s, i)
+		if !adjacent {
+			return true
+		}
+		var room [16]byte // longer than any word below
+		switch string(lowered(room[:], word)) {
+		case "current", "active", "previous", "old":
+			i = start
+			continue
+		case "user", "account", "login", "logon", "auth", "authentication", "authenticated", "sso", "web", "browser", "client", "api",
+			"iam", "keystone", "cloud", "console", "portal", "s": // "user's session"
+			return true
+		}
+		switch kindOf(word) {
+		case plain, foreign, aspect, subjectNoun, otherNoun:
+			return false
+		default:
 			return true
 		}
 	}
-	return false
+	return true
+}
+
+// lowered returns a word in lower case, in room, or nil if it does not fit into room.
+func lowered(room []byte, word string) []byte {
+	if len(word) > len(room) {
+		return nil
+	}
+	for i := range len(word) {
+		room[i] = lower(word[i])
+	}
+	return room[:len(word)]
 }
 
 // wordBefore returns the word before position i of s, and its position. adjacent is false
@@ -249,8 +289,53 @@ func actsOn(after string) bool {
 	}
 }
 
+// owns reports whether the word before position i of s is "has" or a form of it.
+func owns(s string, i int) bool {
+	word, _, _ := wordBefore(s, i)
+	return strings.EqualFold(word, "has") || strings.EqualFold(word, "have") || strings.EqualFold(word, "had")
+}
+
+// beginsName reports whether a match from at to end that ends with a token ends within the
+// name of another thing, as in "invalid token header": a new token would not help.
+func beginsName(s string, at, end int) bool {
+	last, _, _ := wordBefore(s, end)
+	if first := s[at:][:wordLen(s[at:])]; !isToken(last) || strings.EqualFold(first, "expired") || strings.EqualFold(first, "revoked") {
+		return false
+	}
+	for {
+		rest := strings.TrimLeft(s[end:], " \t\r")
+		if len(rest) == len(s)-end {
+			rest = strings.TrimLeft(rest, "-_")
+		}
+		word := rest[:wordLen(rest)]
+		if word == "" || len(rest) == len(s)-end {
+			return false
+		}
+		end = len(s) - len(rest) + len(word)
+		if isToken(word) { // "invalid JWT token"
+			continue
+		}
+		var room [16]byte // longer than any word below
+		switch string(lowered(room[:], word)) {
+		case "received", "presented", "passed", "detected", "found", "error", "exception", "signature", "value",
+			"please", "try", "log", "login", "sign", "authenticate", "reauthenticate", "re", "get", "obtain":
+			return false
+		}
+		if strings.ContainsAny(word, "0123456789") { // the token itself
+			return false
+		}
+		switch kindOf(word) {
+		case plain, foreign, aspect, subjectNoun, otherNoun:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
 // forOther reports whether a match about a token, from at to end, continues with "for", as in
-// "token is not valid for this region": a new token would not help.
+// "token is not valid for this region": a new token would not help. "Not valid for any token
+// type" says no more than "not valid".
 func forOther(s string, at, end int) bool {
 	if strings.Contains(strings.ToLower(s[at:end]), "expired") { // "for user alice" or "for 5 minutes"
 		return false
@@ -258,7 +343,7 @@ func forOther(s string, at, end int) bool {
 	first := s[at:][:wordLen(s[at:])]
 	last, _, _ := wordBefore(s, end)
 	rest := strings.TrimLeft(s[end:], " ")
-	return (isToken(first) || isToken(last)) && strings.EqualFold(rest[:wordLen(rest)], "for")
+	return (isToken(first) || isToken(last)) && strings.EqualFold(rest[:wordLen(rest)], "for") && !startsWith(s, rest, "for any token")
 }
 
 // denied reports whether the text before a statement denies it, makes it depend on a
@@ -362,14 +447,7 @@ func kindOf(word string) kind {
 	word, _, _ = strings.Cut(word, "'")
 	word, _, _ = strings.Cut(word, "’")
 	var room [16]byte // longer than any word below
-	if len(word) > len(room) {
-		return plain
-	}
-	low := room[:0]
-	for i := range len(word) {
-		low = append(low, lower(word[i]))
-	}
-	switch string(low) {
+	switch string(lowered(room[:], word)) {
 	case "is", "are", "was", "were", "has", "have", "had", "also", "or", "and", "out", "automatically", "status", "permanently",
 		"failed", "wrong", "incorrect", "invalid", "bad", "unsuccessful", "consecutive", "successive", "recent",
 		"provided", "given", "supplied", "specified", "submitted", "used", "entered", "sent":

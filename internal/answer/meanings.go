@@ -162,6 +162,9 @@ var (
 		{[]string{"timeout|time out|timed out|connection refused|connection reset|connection closed|connection fail*|connection error|connect to|connection to|connect fail*|unreachable|unavailable|not available|unable to reach|cannot reach|failed to reach|" +
 			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
 			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*", "token|session|signature*|ak|ak sk|aksk|access key|accesskey|sk|secret key|secretkey|app|app key|appkey|credential|credentials|timestamp"}, Unknown, "failed to verify token: connection to IAM refused"},
+		// A new token would have the same faults, or is as early.
+		{[]string{"audience*|aud|issuer*|iss|azp|scope|scopes|subject|claim|claims|insufficient permission*|insufficient privilege*|insufficient role*", "-exp|expired|expiry|expiration|x subject token|ak|sk|aksk|ak sk|access key|appkey|app key|x sdk*|hmac*"}, Unknown, "Invalid token: audience mismatch"},
+		{[]string{"token|jwt|it", "valid yet|yet valid|active yet|yet active|usable yet|yet usable|valid before|not before|used before|valid until|before issued|before it was issued|issued in the future|from the future|nbf|iat"}, Unknown, "The token is not valid yet."},
 		{[]string{"token|session|jwt ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
 		{[]string{"!expired|invalid|revoked > token|x auth token|jwt"}, TokenExpired, "Invalid token."},
 	}
