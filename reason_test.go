@@ -72,6 +72,12 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 		{403, "APIG.0314", iamhttp.ReasonAccountLocked},
 		{401, "APIG.1003", iamhttp.ReasonCredentialRejected},
 
+		{409, "uniqueness", iamhttp.ReasonAlreadyExists}, // SCIM
+		{400, "uniqueness", iamhttp.ReasonUnknown},
+		{401, "ACCESS_TOKEN_EXPIRED", iamhttp.ReasonTokenExpired}, // Google
+		{401, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", iamhttp.ReasonUnknown},
+		{400, "ACCESS_TOKEN_EXPIRED", iamhttp.ReasonUnknown},
+
 		{404, "APIGW.0101", iamhttp.ReasonAPINotFound},
 		{404, "apigw.0101", iamhttp.ReasonAPINotFound},
 		{401, "iam.0061", iamhttp.ReasonAccountLocked},
@@ -434,6 +440,9 @@ var messageReasons = []struct {
 	{409, "The name of a network that is in use cannot change", iamhttp.ReasonUnknown},
 	{409, "The name is not in use", iamhttp.ReasonUnknown},
 	{401, "Bad username or password", iamhttp.ReasonCredentialRejected},
+	{401, "Invalid authentication credentials", iamhttp.ReasonUnknown}, // FastAPI says so of a token
+	{401, "The authentication credentials are invalid", iamhttp.ReasonUnknown},
+	{401, "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.", iamhttp.ReasonUnknown}, // Google
 	{401, "Bad request: password", iamhttp.ReasonUnknown},
 	{401, "Insufficient auth methods received for 01b5b2fb. Auth Methods Provided: password.", iamhttp.ReasonUnknown},
 	{401, "Additional authentications steps required.", iamhttp.ReasonUnknown},
@@ -463,6 +472,14 @@ var messageReasons = []struct {
 	{409, "check that the name exists", iamhttp.ReasonUnknown},
 	{409, "email exists check failed", iamhttp.ReasonUnknown},
 	{409, "alias exists only in eu", iamhttp.ReasonUnknown},
+	{409, "The name has already been used", iamhttp.ReasonAlreadyExists},
+	{409, "This email address has already been used by another user", iamhttp.ReasonAlreadyExists},
+	{409, "The phone number was already used", iamhttp.ReasonAlreadyExists},
+	{409, "Idempotency key has already been used for another void request", iamhttp.ReasonUnknown},
+	{409, "The nonce has already been used", iamhttp.ReasonUnknown},
+	{409, "The coupon has already been used", iamhttp.ReasonUnknown},
+	{409, "The authorization code has already been used", iamhttp.ReasonUnknown},
+	{409, "The refresh token has already been used", iamhttp.ReasonUnknown},
 	{409, "Error when creating the user: the email address is already taken", iamhttp.ReasonAlreadyExists},
 
 	// Warnings, conditions and negations.
@@ -537,6 +554,12 @@ var messageReasons = []struct {
 	{401, "The session token has expired", iamhttp.ReasonUnknown}, // a session's, or that of a temporary access key
 	{401, "Session token is invalid", iamhttp.ReasonUnknown},
 	{401, "The refresh token is invalid", iamhttp.ReasonUnknown},
+	{403, "The security token included in the request is expired", iamhttp.ReasonCredentialExpired}, // AWS
+	{403, "The security token included in the request is invalid.", iamhttp.ReasonUnknown},
+	{401, "The token included in the request is expired", iamhttp.ReasonTokenExpired},
+	{401, "The token you provided has expired", iamhttp.ReasonTokenExpired},
+	{401, "The access token sent with this request is invalid", iamhttp.ReasonTokenExpired},
+	{403, "The user in the request is disabled", iamhttp.ReasonUnknown}, // another user than the caller, perhaps
 	{401, "Refresh token expired", iamhttp.ReasonCredentialExpired},
 	{401, "The ID token has expired", iamhttp.ReasonUnknown},
 	{401, "id_token is expired", iamhttp.ReasonUnknown},

@@ -29,7 +29,8 @@ type Details struct{ Code, Message, RequestID string }
 //	{"itemNotFound": {one of the above}}, whatever the name of the object
 //	[{one of the above}, …]
 //
-// Names may be spelled in other ways, such as errorCode, errMsg or faultstring. An object
+// Names may be spelled in other ways, such as errorCode, errMsg or faultstring. If there is no
+// other code, it is AWS's __type or the reason in an ErrorInfo of Google. An object
 // or a message may be JSON inside a string. If the value of a name that usually holds a
 // message is an object or an array, the message is the first one within it, no more than
 // a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. An
@@ -134,9 +135,14 @@ func decode(body []byte, status, depth int, at place) details {
 	detail := parseFields(object(f.detail))
 	var d details
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
-		if c := visible(text(raw)); len(c) > 0 && !namesStatus(c, status) && !isJSON(c) {
-			d.code = c
+		if d.setCode(text(raw), status) {
 			break
+		}
+	}
+	if len(d.code) == 0 {
+		kind := text(f.awsType) // com.amazon.coral.service#ThrottlingException
+		if !d.setCode(kind[bytes.LastIndexByte(kind, '#')+1:], status) && !d.setCode(text(info(inner.detail, "ErrorInfo", "reason")), status) {
+			d.setCode(text(info(f.detail, "ErrorInfo", "reason")), status)
 		}
 	}
 	sentence := f.sentence
@@ -172,6 +178,41 @@ func decode(body []byte, status, depth int, at place) details {
 		d.fill(below)
 	}
 	return d
+}
+
+// setCode makes c the code, unless c is empty, only names a status or is JSON. It reports
+// whether it did.
+func (d *details) setCode(c []byte, status int) bool {
+	if c = visible(c); len(c) == 0 || namesStatus(c, status) || isJSON(c) {
+		return false
+	}
+	d.code = c
+	return true
+}
+
+// info returns a member of the first element of an array that has this kind, as raw JSON, or
+// nil. Google's errors have such details: {"@type": "…/google.rpc.ErrorInfo", "reason": …}.
+func info(details []byte, kind, name string) []byte {
+	n := 0
+	for element := range elements(details) {
+		if n++; n > maxElements {
+			break
+		}
+		var found []byte
+		is := false
+		for member, value := range members(element) {
+			switch string(member) {
+			case "@type":
+				is = bytes.HasSuffix(bare(value), []byte("/google.rpc."+kind))
+			case name:
+				found = value
+			}
+		}
+		if is && found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // better makes m the message if there is none, or if only m says more than the status. It
@@ -415,6 +456,8 @@ type fields struct {
 	description []byte // at the top level, counts only next to a title or a code: a resource may have a description, too
 	named       []byte // likewise; the first value that is not an object, under a name for which namesMessage is true
 
+	awsType []byte // "__type", which names the error
+
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name, unless it echoes the request
 	objects  int    // the number of such objects
@@ -439,6 +482,8 @@ func parseFields(object []byte) (f fields) {
 			if !says(*field) || exact && says(value) {
 				*field = value
 			}
+		case string(name) == "__type":
+			f.awsType = value
 		case len(value) > 0 && value[0] == '{' && (!echoes(plain) || string(plain) == "response"): // {"Response": {"Error": {…}}}
 			f.object = value
 			f.objects++
@@ -460,7 +505,7 @@ func parseFields(object []byte) (f fields) {
 // such field.
 func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
-	case "errorcode", "errcode":
+	case "errorcode", "errcode", "scimtype":
 		return &f.errorCode
 	case "errormsg", "errormessage", "errormessages", "errmsg", "errmessage", "externalmessage":
 		return &f.errorMsg

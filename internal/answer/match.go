@@ -113,9 +113,12 @@ func startsWith(s, text, alternatives string) bool {
 }
 
 // follows returns the end of the alternative that follows position i of s, or -1 if none
-// does. In between, there may be a name and then linking words. been reports whether one
+// does. In between, there may be a name and then linking words, or words that say where the
+// noun comes from, as in "the token included in the request is expired". been reports whether one
 // of these words says that something has happened.
 func follows(s string, i int, alternatives string) (end int, been bool) {
+	noun, _, _ := wordBefore(s, i)
+	sent := isToken(noun) || strings.EqualFold(noun, "key") || strings.EqualFold(noun, "credentials") // not a user, who may be the request's object
 	for first := true; ; first = false {
 		start := i
 		for i < len(s) && isSpace(s[i]) {
@@ -129,6 +132,10 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 				return -1, false
 			}
 			return i + n, been
+		}
+		if n := matchAny(s, i, "in the request|in this request|in your request|with the request|with this request|with your request|in the header|you provided|you supplied|you sent"); sent && n > 0 {
+			i += n
+			continue
 		}
 		start = i
 		for i < len(s) && !isSpace(s[i]) {
@@ -450,7 +457,7 @@ func kindOf(word string) kind {
 	switch string(lowered(room[:], word)) {
 	case "is", "are", "was", "were", "has", "have", "had", "also", "or", "and", "out", "automatically", "status", "permanently",
 		"failed", "wrong", "incorrect", "invalid", "bad", "unsuccessful", "consecutive", "successive", "recent",
-		"provided", "given", "supplied", "specified", "submitted", "used", "entered", "sent":
+		"provided", "given", "supplied", "specified", "submitted", "included", "used", "entered", "sent":
 		return link
 	case "been", "now", "currently", "temporarily", "already", "just":
 		return perfect

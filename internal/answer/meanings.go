@@ -201,17 +201,18 @@ var (
 		{[]string{"token ~ missing|empty|null|not provided|not exist*|does not exist|doesn t exist|doesn* exist", "-scope*|role*|permission*|claim*|user|project|domain|account|tenant|bucket"}, TokenExpired, "X-Auth-Token is missing"},
 		{[]string{"!invalid|incorrect|wrong|bad > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
+	// "Invalid authentication credentials" is also said of a token.
 	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
 		{[]string{"account|user ~ disabled|deactivated|suspended|frozen"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
-		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
-		{[]string{"!incorrect|wrong|invalid|bad > password|credentials|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
+		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct", "-authentication credentials"}, CredentialRejected, "The username or password is wrong."},
+		{[]string{"!incorrect|wrong|invalid|bad > password|credentials|username or password|user name or password|username password", "-authentication credentials"}, CredentialRejected, "Incorrect password."},
 	}, tokenTexts)
 	conflictTexts = []Text{
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
-		{[]string{"!already exist|already exists|already existed|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
+		{[]string{"!already exist|already exists|already existed|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
 		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name|duplicated user*|duplicate group name|duplicate project name|duplicate role name|duplicate domain name|duplicate agency name"}, AlreadyExists, "Duplicate name"},
-		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|occupied|already occupied|duplicate|duplicated|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|already been used|taken|occupied|already occupied|duplicate|duplicated|not unique|must be unique"}, AlreadyExists, "The user name is already in use."},
 		{[]string{"username|user name|email|email address|phone number|mobile number ~ in use"}, AlreadyExists, "The user name is in use."},
 		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ exists", "-check*|verify|ensure|make sure|confirm|only"}, AlreadyExists, "The email address exists."},
 		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists|" +
@@ -249,6 +250,9 @@ func ReasonOf(status int, code, message string) Reason {
 
 func reasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
+	if m.Code == "" {
+		m.Reason = elsewhere(status, code)
+	}
 	var texts []Text
 	switch {
 	case len(m.Texts) > 0:
@@ -267,6 +271,18 @@ func reasonOf(status int, code, message string) Reason {
 		texts = lockTexts[:1]
 	}
 	return cmp.Or(told(detail(message), texts), m.Reason)
+}
+
+// elsewhere returns the reason that a code of other services indicates with this status, or
+// Unknown. As with the service's own codes, the message may say more.
+func elsewhere(status int, code string) Reason {
+	switch {
+	case status == http.StatusConflict && strings.EqualFold(code, "uniqueness"): // SCIM (RFC 7644 §3.12)
+		return AlreadyExists
+	case status == http.StatusUnauthorized && strings.EqualFold(code, "ACCESS_TOKEN_EXPIRED"): // Google
+		return TokenExpired
+	}
+	return Unknown
 }
 
 // notASCII reports whether a message with the character r is in a foreign language or, if r
