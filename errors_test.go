@@ -878,6 +878,29 @@ func exported(v reflect.Value) (text string) {
 	return text
 }
 
+func TestBearerChallengeGivesMessageCodeAndReasonButNoSecret(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, tt := range []struct {
+		status           int
+		challenge, body  string
+		message, svcCode string
+		want             iamhttp.Reason
+	}{
+		{401, `Bearer error="invalid_token", error_description="The token expired at '05/20/2026 11:26:55'"`, "", "The token expired at '05/20/2026 11:26:55'", "invalid_token", iamhttp.ReasonTokenExpired},
+		{401, `Bearer scope="" error="invalid_token" error_description="the token has expired"`, `{"message":"Unauthorized"}`, "the token has expired", "invalid_token", iamhttp.ReasonTokenExpired},
+		{401, `Bearer error="invalid_token", error_description="The audience 'x' is invalid"`, "", "The audience 'x' is invalid", "invalid_token", iamhttp.ReasonUnknown},
+		{403, `Bearer error="insufficient_scope", error_description="The request requires higher privileges."`, "", "The request requires higher privileges.", "insufficient_scope", iamhttp.ReasonUnknown},
+		{401, `Bearer error="invalid_token", error_description="The token has expired"`, `{"message":"Wrong password."}`, "Wrong password.", "", iamhttp.ReasonCredentialRejected},
+	} {
+		h := http.Header{"Www-Authenticate": {secret, "Bearer " + secret, `Digest nonce="` + secret + `"`, tt.challenge + `, realm="` + secret + `"`}}
+		e := iamhttp.NewStatusError(tt.status, h, []byte(tt.body))
+		assert.Equal(t, tt.message, e.Message)
+		assert.Equal(t, tt.svcCode, e.ServiceCode)
+		assert.Equal(t, tt.want, e.Reason())
+		assert.NotContains(t, e.Error(), secret)
+	}
+}
+
 func TestErrorsWithoutHeaderAndBodyAreEqualByReflection(t *testing.T) {
 	a, b := iamhttp.NewStatusError(404, nil, nil), iamhttp.NewStatusError(404, http.Header{}, []byte{})
 	assert.Equal(t, a, b, "errors without header and body must be equal by reflection")

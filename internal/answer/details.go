@@ -38,7 +38,9 @@ type Details struct{ Code, Message, RequestID string }
 // isSecret). A code that only names a status, such as "404 Not Found" or "Forbidden", is
 // ignored, and so is such a message if there is another one. If the body is a short text
 // declared as text/plain or text/html, or a JSON string with a short text of several
-// words, that text becomes the message. Decode ignores all other bodies. A message without
+// words, that text becomes the message. Decode ignores all other bodies. If there is then no
+// message, or one that only names a status, the error and error_description of a Bearer
+// challenge in WWW-Authenticate (RFC 6750 §3) count, but nothing else of that header. A message without
 // any printable character, or that is JSON without a message, becomes U+FFFD, because a
 // body with an unreadable message does not mean the same as one without a message.
 //
@@ -85,10 +87,24 @@ func decodeBody(header http.Header, body []byte, status int) details {
 	if len(d.code) == 0 && len(d.message) == 0 {
 		d.message = plainText(header.Get("Content-Type"), body)
 	}
+	if lines := header["Www-Authenticate"]; len(lines) > 0 && (len(d.message) == 0 || saysLittle(d.message)) {
+		d.challenged(lines, status)
+	}
 	if bytes.Contains(d.message, []byte("<br")) {
 		d.message = []byte(lineBreaks.Replace(string(d.message)))
 	}
 	return d
+}
+
+// challenged fills in what a Bearer challenge says about the error.
+func (d *details) challenged(lines []string, status int) {
+	code, description := challenge(lines)
+	if message := []byte(description); !isJSON(message) {
+		d.better(message)
+	}
+	if len(d.code) == 0 {
+		d.setCode([]byte(code), status)
+	}
 }
 
 // lineBreaks replaces the line breaks that WebOb puts into its messages, even in JSON.
