@@ -276,15 +276,6 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"code and desc":                           {400, `{"code":"A.1","desc":"name is missing"}`, "A.1", "name is missing", ""},
 		"error_desc":                              {400, `{"error_code":"A.1","error_desc":"name is missing"}`, "A.1", "name is missing", ""},
 
-		"Google":                        {401, `{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED","details":[{"@type":"x","reason":"y"},{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}]}}`, "ACCESS_TOKEN_EXPIRED", "Request had invalid authentication credentials.", ""},
-		"gRPC's gateway":                {403, `{"code":7,"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.ErrorInfo"}]}`, "7", "No.", ""},
-		"gRPC's gateway without a code": {403, `{"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.ErrorInfo"}]}`, "A_B", "No.", ""},
-		"details of another kind":       {403, `{"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.Help"}]}`, "", "No.", ""},
-		"AWS":                           {400, `{"__type":"ThrottlingException","message":"Rate exceeded"}`, "ThrottlingException", "Rate exceeded", ""},
-		"AWS, with a namespace":         {403, `{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"x"}`, "ExpiredTokenException", "x", ""},
-		"AWS, without a name":           {403, `{"__type":"com.amazon.coral.service#","message":"x"}`, "", "x", ""},
-		"AWS, next to a code":           {403, `{"__type":"A#B","code":"A#1","message":"x"}`, "A#1", "x", ""},
-		"SCIM":                          {409, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"scimType":"uniqueness","detail":"The value is in use.","status":"409"}`, "uniqueness", "The value is in use.", ""},
 		"a message that repeats the status, and a detail":      {404, `{"message":"Not Found","detail":"No such user."}`, "", "No such user.", ""},
 		"a message that repeats the status, and a reason":      {401, `{"error":"Unauthorized","message":"Unauthorized","reason":"The token has expired"}`, "", "The token has expired", ""},
 		"a message that repeats the status, with its number":   {401, `{"message":"HTTP 401 Unauthorized.","detail":"The token has expired"}`, "", "The token has expired", ""},
@@ -360,6 +351,11 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"HAL's errors":                              {404, `{"message":"Not Found","_embedded":{"errors":[{"message":"No such page."}]}}`, "", "No such page.", ""},
 		"a time in an error":                        {403, `{"error":{"timestamp":"2026-01-01 10:00:00","status":403}}`, "", "", ""},
 		"a link in an error":                        {500, `{"error":{"type":"INTERNAL","documentation":"see https://x/y for more"}}`, "", "", ""},
+		"a message after many empty objects":        {400, `{"error":{` + strings.Repeat(`"a":{},`, 31) + `"b":{"message":"x"}}}`, "", "x", ""},
+		"a message after too many objects":          {400, `{"error":{` + strings.Repeat(`"a":{},`, 32) + `"b":{"message":"x"}}}`, "", "", ""}, // to search all would take too long
+		"a message after too many arrays":           {400, `{"errors":{` + strings.Repeat(`"a":[],`, 32) + `"b":["x y"]}}`, "", "", ""},
+		"an error after many members":               {400, `{` + strings.Repeat(`"a":{},"b":"c",`, 100) + `"anError":{"message":"x"}}`, "", "x", ""},
+		"errors after many texts":                   {400, `{"error":{` + strings.Repeat(`"a":"b",`, 100) + `"c":{"message":"x"}}}`, "", "x", ""},
 		"a message nested too deeply":               {400, `{"error":` + strings.Repeat(`{"a":`, 10) + `{"message":"x"}` + strings.Repeat("}", 11), "", "", ""},
 		"a code and no message in nested objects":   {400, `{"error":{"a":{"type":"x","code":"y"}}}`, "", "", ""},
 		"the requested objects instead of an error": {409, `{"users":[{"name":"bob the builder","message":"x y"}],"links":{"next":"a b"}}`, "", "", ""},
@@ -432,6 +428,55 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 			assert.Equal(t, tt.body, string(e.Body()))
 			assert.NotContains(t, e.Error(), "Egpjbi1ub")
 		})
+	}
+}
+
+func TestErrorBodiesOfOtherCloudsAndOfFrameworksAreParsed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status                   int
+		body                     string
+		code, message, requestID string
+	}{
+		"Google":                             {401, `{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED","details":[{"@type":"x","reason":"y"},{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}]}}`, "ACCESS_TOKEN_EXPIRED", "Request had invalid authentication credentials.", ""},
+		"gRPC's gateway":                     {403, `{"code":7,"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.ErrorInfo"}]}`, "7", "No.", ""},
+		"gRPC's gateway without a code":      {403, `{"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.ErrorInfo"}]}`, "A_B", "No.", ""},
+		"details of another kind":            {403, `{"message":"No.","details":[{"reason":"A_B","@type":"type.googleapis.com/google.rpc.Help"}]}`, "", "No.", ""},
+		"AWS":                                {400, `{"__type":"ThrottlingException","message":"Rate exceeded"}`, "ThrottlingException", "Rate exceeded", ""},
+		"AWS, with a namespace":              {403, `{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"x"}`, "ExpiredTokenException", "x", ""},
+		"AWS, without a name":                {403, `{"__type":"com.amazon.coral.service#","message":"x"}`, "", "x", ""},
+		"AWS, next to a code":                {403, `{"__type":"A#B","code":"A#1","message":"x"}`, "A#1", "x", ""},
+		"IONOS":                              {409, `{"httpStatus":409,"messages":[{"errorCode":"paas-dns-rest-0513","message":"the zone has too many operations in progress, please retry later"}]}`, "paas-dns-rest-0513", "the zone has too many operations in progress, please retry later", ""},
+		"VMware":                             {404, `{"type":"com.vmware.vapi.std.errors.not_found","value":{"messages":[{"args":["s3cr3t words"],"default_message":"Datacenter with identifier 'datacenter-21' does not exist.","id":"x"}]}}`, "", "Datacenter with identifier 'datacenter-21' does not exist.", ""},
+		"VMware, newer":                      {400, `{"error_type":"INVALID_ARGUMENT","messages":[{"args":["s3cr3t words"],"default_message":"The value is not valid.","id":"vapi.x"}]}`, "", "The value is not valid.", ""},
+		"messages of the requested resource": {409, `{"messages":[{"from":"bob","message":"hello there"}]}`, "", "", ""},
+		"messages of the requested resource, in a value": {409, `{"value":{"messages":[{"from":"bob","message":"hello there"}]}}`, "", "", ""},
+		"IBM":                               {401, `{"httpCode":"401","httpMessage":"Unauthorized","moreInformation":"Invalid client id or secret."}`, "", "Invalid client id or secret.", ""},
+		"IBM, without more information":     {401, `{"httpCode":"401","httpMessage":"No such client"}`, "", "No such client", ""},
+		"IBM, only a status":                {401, `{"httpCode":"401","httpMessage":"Unauthorized","moreInformation":""}`, "", "Unauthorized", ""},
+		"Kong's JWT plugin":                 {401, `{"exp":"token expired"}`, "", "token expired", ""},
+		"Kong's JWT plugin, too early":      {401, `{"nbf":"token not valid yet"}`, "", "token not valid yet", ""},
+		"an exp next to another member":     {401, `{"exp":"a b","sub":"c d"}`, "", "", ""},
+		"an exp that is a time":             {401, `{"exp":1795867230}`, "", "", ""},
+		"an exp that is one word":           {401, `{"exp":"soon"}`, "", "", ""},
+		"ASP.NET":                           {400, `{"type":"https://tools.ietf.org/html/rfc9110#section-15.5.1","title":"One or more validation errors occurred.","status":400,"errors":{"Name":["The Name field is required."]},"traceId":"00-1"}`, "", "The Name field is required.", "00-1"},
+		"ASP.NET, without errors":           {400, `{"title":"One or more validation errors occurred.","status":400}`, "", "One or more validation errors occurred.", ""},
+		"GitHub":                            {422, `{"message":"Validation Failed","errors":[{"resource":"Repository","code":"custom","field":"name","message":"name already exists on this account"}],"status":"422"}`, "custom", "name already exists on this account", ""},
+		"GitHub, without a message":         {422, `{"message":"Validation Failed","errors":[{"resource":"Issue","field":"title","code":"missing_field"}]}`, "missing_field", "Validation Failed", ""},
+		"Quarkus":                           {400, `{"title":"Constraint Violation","status":400,"violations":[{"field":"create.user.name","message":"must not be blank"}]}`, "", "must not be blank", ""},
+		"invalid parameters of RFC 7807":    {400, `{"title":"Your request parameters didn't validate.","invalid-params":[{"name":"age","reason":"must be positive"}]}`, "", "must be positive", ""},
+		"violations next to a detail":       {400, `{"title":"Validation failed","detail":"The body has invalid fields","violations":[{"field":"x","message":"must be positive"}]}`, "", "The body has invalid fields", ""},
+		"Laravel":                           {422, `{"message":"The given data was invalid.","errors":{"email":["The email has already been taken."]}}`, "", "The email has already been taken.", ""},
+		"Laravel, a secret field":           {422, `{"message":"The given data was invalid.","errors":{"password":["is too short"],"token":"s3cr3t words"}}`, "", "is too short", ""},
+		"Designate":                         {400, `{"message": "Provided object does not match schema", "code": 400, "type": "invalid_object", "errors": {"errors": [{"path": ["name"], "message": "'example' is not a 'domainname'"}]}, "request_id": "req-5"}`, "", "'example' is not a 'domainname'", "req-5"},
+		"a code that is a generic sentence": {400, `{"error":"validation_failed","message":"Validation failed"}`, "validation_failed", "Validation failed", ""},
+		"a generic sentence and more":       {400, `{"message":"Validation failed for name","errors":["x y"]}`, "", "Validation failed for name", ""},
+		"SCIM":                              {409, `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"scimType":"uniqueness","detail":"The value is in use.","status":"409"}`, "uniqueness", "The value is in use.", ""},
+	} {
+		e := iamhttp.NewStatusError(tt.status, nil, []byte(tt.body))
+		assert.Equal(t, tt.code, e.ServiceCode, "ServiceCode: %s", name)
+		assert.Equal(t, tt.message, e.Message, "Message: %s", name)
+		assert.Equal(t, tt.requestID, e.RequestID, "RequestID: %s", name)
+		assert.NotContains(t, e.Error(), "s3cr3t", name)
 	}
 }
 
@@ -711,10 +756,10 @@ func FuzzErrorBody(f *testing.F) {
 				return
 			}
 		}
-		if iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, `{"code":%s}`, names["message"])).ServiceCode == "" || strings.HasPrefix(strings.ToLower(strings.TrimSpace(*o.Message)), "for more") {
+		if names["message"] == nil || iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, `{"message":%s,"detail":"d"}`, names["message"])).Message == "d" {
 			return // any other text is a better message than a status
 		}
-		if names["message"] == nil || bytes.Count(body, []byte("message")) != 1 || strings.Contains(*o.Message, "<br") || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
+		if bytes.Count(body, []byte("message")) != 1 || strings.Contains(*o.Message, "<br") || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
 			return
 		}
 		if want := strings.Join(strings.Fields(*o.Message), " "); strings.Join(strings.Fields(e.Message), " ") != want && !strings.ContainsFunc(want, func(r rune) bool {

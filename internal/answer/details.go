@@ -36,7 +36,8 @@ type Details struct{ Code, Message, RequestID string }
 // a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. An
 // echo of the request is never a message, because it may be secret (see place, echoes and
 // isSecret). A code that only names a status, such as "404 Not Found" or "Forbidden", is
-// ignored, and so is such a message if there is another one. If the body is a short text
+// ignored, and so is such a message if there is another one, or one that only says that
+// something is wrong, such as "Validation Failed". If the body is a short text
 // declared as text/plain or text/html, or a JSON string with a short text of several
 // words, that text becomes the message. Decode ignores all other bodies. If there is then no
 // message, or one that only names a status, the error and error_description of a Bearer
@@ -111,7 +112,8 @@ func (d *details) challenged(lines []string, status int) {
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
 // To find a message, decode calls itself for values down to the depth maxDepth, and looks
-// at no more than the first maxElements elements of an array.
+// at no more than the first maxElements elements of an array, or objects and arrays in an
+// object.
 const (
 	maxDepth    = 4
 	maxElements = 32
@@ -193,7 +195,22 @@ func decode(body []byte, status, depth int, at place) details {
 		d.better(below.message)
 		d.fill(below)
 	}
+	if at == top && len(d.message) == 0 {
+		d.message = text(claim(whole))
+	}
 	return d
+}
+
+// claim returns the value of an object's only member if it says what is wrong with a claim of
+// a token, as Kong's {"exp": "token expired"} does.
+func claim(object []byte) (only []byte) {
+	for name, value := range members(object) {
+		if only != nil || string(name) != "exp" && string(name) != "nbf" || bytes.IndexByte(value, ' ') < 0 || value[0] != '"' {
+			return nil
+		}
+		only = value
+	}
+	return only
 }
 
 // setCode makes c the code, unless c is empty, only names a status or is JSON. It reports
@@ -273,6 +290,7 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		}
 	}
 	var known fields
+	n := 0                                          // the objects and arrays so far
 	translated := at == texts && has(whole, "lang") // OData's {"message": {"lang": "en", "value": "No such user."}}
 	for name, value := range members(whole) {
 		var room [64]byte
@@ -283,8 +301,18 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		}
 		isText := len(value) > 0 && value[0] == '"'
 		isList := len(value) > 0 && value[0] == '['
+		held := at == top && holdsMessages(plain, value)
+		if at == top && !held && !isError(plain, value) {
+			continue
+		}
+		if isList || len(value) > 0 && value[0] == '{' {
+			if n++; n > maxElements {
+				break
+			}
+		}
 		switch {
-		case at == top && !isError(plain, value):
+		case held:
+			d.take(decodeInner(value, status, depth+1, within))
 		case at == texts && isLocation(plain, value):
 			d.take(descend(value, fields{}, status, depth+1, lists))
 		case echoes(plain) && !(translated && isText && string(plain) == "value") && !(at == texts && isField(plain, value)):
@@ -340,13 +368,35 @@ func namesError(plain []byte) bool {
 
 // isError reports whether a member of the top-level object is an error rather than the
 // requested resource, judging by its plain name or by its having both a code and a
-// message. HAL embeds errors.
+// message. HAL embeds errors. Of a list of messages, the first element decides.
 func isError(plain, value []byte) bool {
-	if namesError(bytes.TrimSuffix(plain, []byte("s"))) || string(plain) == "embedded" {
+	switch string(plain) {
+	case "embedded", "violations", "invalidparams":
 		return true
+	case "messages":
+		element := firstElement(value)
+		return isCoded(element) || has(element, "id") && has(element, "defaultmessage") // VMware
 	}
+	return namesError(bytes.TrimSuffix(plain, []byte("s"))) || isCoded(value)
+}
+
+// isCoded reports whether an object has both a code and a message.
+func isCoded(value []byte) bool {
 	f := parseFields(object(value))
 	return (f.code != nil || f.errorCode != nil) && (f.message != nil || f.errorMsg != nil)
+}
+
+// holdsMessages reports whether a member of the top-level object is a value with a list of
+// messages, as in VMware's {"type": …, "value": {"messages": [{"id": …, "default_message": …}]}}.
+func holdsMessages(plain, value []byte) bool {
+	if string(plain) == "value" {
+		for name, list := range members(value) {
+			if string(name) == "messages" {
+				return isError(name, list)
+			}
+		}
+	}
+	return false
 }
 
 // echoes reports whether a member with this plain name is usually an echo of the request or
@@ -531,7 +581,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.message
 	case "detail", "details":
 		return &f.detail
-	case "title":
+	case "title", "httpmessage":
 		return &f.title
 	case "requestid", "traceid":
 		return &f.requestID
@@ -541,7 +591,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errs
 	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary", "errorinfo", "errinfo":
 		return &f.errorDescription
-	case "description", "desc", "info":
+	case "description", "desc", "info", "moreinformation":
 		return &f.description
 	case "explanation", "reason":
 		return &f.explanation
@@ -640,8 +690,8 @@ func isStatus(c []byte) bool {
 	return isPhrase(c)
 }
 
-// saysLittle reports whether a message only names a status, or only says where to find
-// more, as Keycloak's error_description does.
+// saysLittle reports whether a message only names a status, only says that something is
+// wrong, or only says where to find more, as Keycloak's error_description does.
 func saysLittle(message []byte) bool {
 	var room [128]byte // enough for the longest phrase
 	if len(message) <= len(room) {
@@ -649,7 +699,31 @@ func saysLittle(message []byte) bool {
 	} else {
 		message = bytes.TrimSpace(message)
 	}
-	return len(message) == 0 || isStatus(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
+	return len(message) == 0 || isStatus(message) || isGeneric(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
+}
+
+// isGeneric reports whether a message is a sentence that frameworks put before the errors of
+// each field, such as "Validation Failed".
+func isGeneric(message []byte) bool {
+	var room [48]byte // longer than any sentence below
+	letters := room[:0]
+	for _, b := range message {
+		switch b = lower(b); {
+		case 'a' <= b && b <= 'z' && len(letters) < len(room):
+			letters = append(letters, b)
+		case b != ' ' && b != '-' && b != '_' && b != '\'' && b != '.' && b != '!':
+			return false
+		}
+	}
+	switch string(letters) {
+	case "oneormorevalidationerrorsoccurred", "constraintviolation", "constraintviolations", "thegivendatawasinvalid", "thegivendataisinvalid",
+		"validationfailed", "validationerror", "validationerrors", "validationfailure", "validationexception",
+		"requestvalidationfailed", "requestvalidationerror", "inputvalidationfailed", "inputvalidationerror", "schemavalidationfailed", "schemavalidationerror",
+		"providedobjectdoesnotmatchschema", "yourrequestparametersdidntvalidate",
+		"invalidrequest", "invalidinput", "invalidparameter", "invalidparameters", "error", "anerroroccurred", "anerrorhasoccurred":
+		return true
+	}
+	return false
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
