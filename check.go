@@ -93,10 +93,15 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	e.Message = answer.OneLine(d.Message)
 	e.Limit = gate.Limit(limit.Limit(e.Limit).Longer(limit.OfMessage(e.Message), limit.Any))
 	ids := requestIDs(header)
-	e.RequestID = cmp.Or(ids[0], ids[1], ids[2], answer.Label(d.RequestID))
+	e.RequestID = cmp.Or(ids[0], ids[1], ids[2], answer.Label(d.RequestID), ids[3], ids[4], ids[5], ids[6])
 }
 
-// requestIDs returns the IDs in the header, in order of preference.
-func requestIDs(h http.Header) [3]string {
-	return [3]string{answer.Label(h.Get("X-Openstack-Request-Id")), answer.Label(h.Get("X-Request-Id")), answer.Label(h.Get("X-Iam-Trace-Id"))}
+// requestIDs returns the IDs in the header, in order of preference. The first three are those
+// of the service; the others may also be those of a gateway or a proxy, so that an ID in the
+// body comes before them.
+func requestIDs(h http.Header) (ids [7]string) {
+	for i, name := range [len(ids)]string{"X-Openstack-Request-Id", "X-Request-Id", "X-Iam-Trace-Id", "X-Obs-Request-Id", "Request-Id", "X-Amzn-Requestid", "X-Amz-Request-Id"} {
+		ids[i] = answer.Label(h.Get(name))
+	}
+	return ids
 }

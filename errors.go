@@ -28,7 +28,7 @@ type StatusError struct {
 	Code        Code          // the status code
 	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names a status
 	Message     string        // the service's own message on one line, without control characters
-	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order of preference
+	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id, the body, X-Obs-Request-Id, Request-Id, X-Amzn-RequestId or X-Amz-Request-Id, in this order of preference
 	Method      string        // the request's method
 	URL         string        // the request's URL, without user info, query and fragment
 	Truncated   bool          // whether Body is, or may be, incomplete: it exceeded the limit, was cut off, timed out, or was not read

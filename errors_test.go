@@ -445,6 +445,7 @@ func TestErrorBodiesOfOtherCloudsAndOfFrameworksAreParsed(t *testing.T) {
 		"AWS, with a namespace":              {403, `{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"x"}`, "ExpiredTokenException", "x", ""},
 		"AWS, without a name":                {403, `{"__type":"com.amazon.coral.service#","message":"x"}`, "", "x", ""},
 		"AWS, next to a code":                {403, `{"__type":"A#B","code":"A#1","message":"x"}`, "A#1", "x", ""},
+		"Microsoft Graph":                    {401, `{"error":{"code":"A1","message":"No.","innerError":{"request-id":"g1","client-request-id":"g2"}}}`, "A1", "No.", "g1"},
 		"IONOS":                              {409, `{"httpStatus":409,"messages":[{"errorCode":"paas-dns-rest-0513","message":"the zone has too many operations in progress, please retry later"}]}`, "paas-dns-rest-0513", "the zone has too many operations in progress, please retry later", ""},
 		"VMware":                             {404, `{"type":"com.vmware.vapi.std.errors.not_found","value":{"messages":[{"args":["s3cr3t words"],"default_message":"Datacenter with identifier 'datacenter-21' does not exist.","id":"x"}]}}`, "", "Datacenter with identifier 'datacenter-21' does not exist.", ""},
 		"VMware, newer":                      {400, `{"error_type":"INVALID_ARGUMENT","messages":[{"args":["s3cr3t words"],"default_message":"The value is not valid.","id":"vapi.x"}]}`, "", "The value is not valid.", ""},
@@ -776,6 +777,10 @@ func TestRequestIDComesFromTheFirstHeaderThatHasOne(t *testing.T) {
 	want := func(id string) {
 		t.Helper()
 		assert.Equal(t, id, iamhttp.NewStatusError(500, h, body).RequestID)
+	}
+	for _, name := range []string{"X-Amz-Request-Id", "x-amzn-RequestId", "request-id", "x-obs-request-id"} {
+		h.Set(name, name)
+		assert.Equal(t, name, iamhttp.NewStatusError(500, h, nil).RequestID)
 	}
 	want("body")
 	h.Set("X-IAM-Trace-Id", "trace")

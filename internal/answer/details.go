@@ -184,7 +184,8 @@ func decode(body []byte, status, depth int, at place) details {
 			break
 		}
 	}
-	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID} {
+	innermost := parseFields(object(inner.innerError))
+	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID, innermost.requestID} {
 		if id := visible(text(raw)); len(id) > 0 && !isJSON(id) {
 			d.requestID = id
 			break
@@ -522,7 +523,8 @@ type fields struct {
 	description []byte // at the top level, counts only next to a title or a code: a resource may have a description, too
 	named       []byte // likewise; the first value that is not an object, under a name for which namesMessage is true
 
-	awsType []byte // "__type", which names the error
+	awsType    []byte // "__type", which names the error
+	innerError []byte // Microsoft's {"error": {"innerError": {"request-id": …}}}
 
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name, unless it echoes the request
@@ -539,6 +541,9 @@ func parseFields(object []byte) (f fields) {
 		}
 		var room [20]byte // longer than any known name
 		plain := plainName(room[:0], name)
+		if string(plain) == "innererror" {
+			f.innerError = value
+		}
 		field := f.field(plain)
 		if field == &f.description {
 			f.others++
