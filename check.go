@@ -91,7 +91,7 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	d := answer.Decode(header, data, int(e.Code))
 	e.ServiceCode = answer.Label(d.Code)
 	e.Message = answer.OneLine(d.Message)
-	e.Limit = gate.Limit(limit.Limit(e.Limit).Longer(limit.OfMessage(e.Message), limit.Any))
+	e.Limit = gate.Limit(limit.Limit(e.Limit).Longer(limit.OfBody(e.Message, d.RetryDelay), limit.Any))
 	ids := requestIDs(header)
 	e.RequestID = cmp.Or(ids[0], ids[1], ids[2], answer.Label(d.RequestID), ids[3], ids[4], ids[5], ids[6])
 }

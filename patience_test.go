@@ -19,6 +19,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
+const retryInfo = `{"error":{"code":429,"message":"Slow down.","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"%s"}]}}`
+
 const gatewayText = `{"error_code":"APIG.0308","error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute"}`
 
 func TestDeadlineReplacesTheDefaultLimits(t *testing.T) {
@@ -95,6 +97,13 @@ func TestWithoutRetryAfterAStatedLimitCanLengthenTheWait(t *testing.T) {
 		"a message in a compressed body":                           {string(gzipped(t, []byte(gatewayText))), []string{"Content-Encoding: gzip"}, 100 * time.Second, 101 * time.Second},
 		"a message with escaped characters":                        {`{"error_msg":"policy user over rate,l\u0069mit\u003a200\u002ctime\u003a5 minute"}`, nil, 100 * time.Second, 101 * time.Second},
 		"a malformed limit in the message":                         {strings.Replace(gatewayText, "limit:200", "limit:1,000", 1), nil, time.Second, time.Second},
+		"RetryInfo in the body":                                    {fmt.Sprintf(retryInfo, "52.1s"), nil, 53 * time.Second, 54 * time.Second},
+		"RetryInfo in the body, but Retry-After wins":              {fmt.Sprintf(retryInfo, "53s"), []string{"Retry-After: 7"}, 7 * time.Second, 8 * time.Second},
+		"RetryInfo in a compressed body":                           {string(gzipped(t, fmt.Appendf(nil, retryInfo, "53s"))), []string{"Content-Encoding: gzip"}, 53 * time.Second, 54 * time.Second},
+		"a negative RetryInfo":                                     {fmt.Sprintf(retryInfo, "-53s"), nil, time.Second, time.Second},
+		"X-Rate-Limit-Retry-After-Seconds, as Bucket4j sends it":   {"", []string{"X-Rate-Limit-Retry-After-Seconds: 58", "X-Rate-Limit-Remaining: 0"}, 58 * time.Second, 59 * time.Second},
+		"a reset in milliseconds since 1970":                       {"", []string{"X-Ratelimit-Reset: 1000000058000", "Date: Sun, 09 Sep 2001 01:46:40 GMT"}, 58 * time.Second, 59 * time.Second},
+		"requests remain, as Docker Hub says it":                   {"", []string{"Ratelimit-Limit: 100;w=21600", "Ratelimit-Remaining: 76;w=21600"}, time.Second, time.Second},
 		"X-Retry-After cut to MaxWait":                             {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
 		"reset as short as the schedule's interval":                {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
 		"window as short as the schedule's interval":               {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
@@ -342,7 +351,7 @@ func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 		}
 		return []string{"", "-1", "0", "1", "60", "1e9", "99999999999999999999", "\"a\";r=0;t=-5", `"a";q=0;w=0`, `"a";r=0;t=999999999`, "60r/parsec", "0.5", "NaN", "1;2;3", `"`, ";", "9999999999"}[r.IntN(17)]
 	}
-	names := []string{"X-Retry-After", "X-Ratelimit-Retry-After", "Ratelimit", "Ratelimit-Policy", "X-Ratelimit-Reset", "X-Rate-Limit-Reset", "X-Ratelimit-Limit", "X-Ratelimit-Remaining"}
+	names := []string{"X-Retry-After", "X-Ratelimit-Retry-After", "X-Rate-Limit-Retry-After-Seconds", "Ratelimit", "Ratelimit-Policy", "X-Ratelimit-Reset", "X-Rate-Limit-Reset", "X-Ratelimit-Limit", "X-Ratelimit-Remaining"}
 	n := 10_000
 	if testing.Short() {
 		n = 1_000
@@ -353,6 +362,9 @@ func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 			h.Set(names[r.IntN(len(names))], word())
 		}
 		body := fmt.Sprintf(`{"error_msg":"limit:%s,time:%s %s"}`, word(), word(), []string{"minute", "day", "", "parsec"}[r.IntN(4)])
+		if r.IntN(3) == 0 {
+			body = fmt.Sprintf(retryInfo, word()+[]string{"s", ""}[r.IntN(2)])
+		}
 		deadline, gated := time.Duration(0), r.IntN(2) == 0
 		if r.IntN(2) == 0 {
 			deadline = time.Duration(2+r.IntN(3600)) * time.Second

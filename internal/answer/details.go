@@ -9,12 +9,16 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
 // Details holds what a service says about a failure in the response body.
-type Details struct{ Code, Message, RequestID string }
+type Details struct {
+	Code, Message, RequestID string
+	RetryDelay               time.Duration // the wait that a RetryInfo asks for, rounded up to whole seconds; 0: none
+}
 
 // Decode understands the error bodies of IAM services and of the gateways and token
 // endpoints in front of them. If a body has several of these forms, the earlier ones
@@ -60,18 +64,19 @@ func Decode(header http.Header, body []byte, status int) Details {
 		all.Write(b)
 	}
 	code, rest := all.String()[:len(d.code)], all.String()[len(d.code):]
-	return Details{code, rest[:len(d.message)], rest[len(d.message):]}
+	return Details{code, rest[:len(d.message)], rest[len(d.message):], fraction(d.retryDelay)}
 }
 
-// Message returns the Message that Decode returns. It saves the allocations for the other
-// fields, and is used for every response that is retried.
-func Message(header http.Header, body []byte, status int) string {
-	return string(decodeBody(header, body, status).message)
+// Message returns the Message and the RetryDelay that Decode returns. It saves the allocations
+// for the other fields, and is used for every response that is retried.
+func Message(header http.Header, body []byte, status int) (message string, retryDelay time.Duration) {
+	d := decodeBody(header, body, status)
+	return string(d.message), fraction(d.retryDelay)
 }
 
 // details holds what becomes the Details, as parts of the body or, for strings with
 // escapes, as copies.
-type details struct{ code, message, requestID []byte }
+type details struct{ code, message, requestID, retryDelay []byte }
 
 func decodeBody(header http.Header, body []byte, status int) details {
 	body = inflate(header["Content-Encoding"], body)
@@ -191,6 +196,10 @@ func decode(body []byte, status, depth int, at place) details {
 			break
 		}
 	}
+	d.retryDelay = text(info(inner.detail, "RetryInfo", "retryDelay"))
+	if len(d.retryDelay) == 0 {
+		d.retryDelay = text(info(f.detail, "RetryInfo", "retryDelay"))
+	}
 	if len(d.message) == 0 || saysLittle(d.message) { // {"error": "Bad Request", "message": ["name is missing"]}
 		below := descend(whole, f, status, depth, at)
 		d.better(below.message)
@@ -269,6 +278,9 @@ func (d *details) fill(other details) {
 	}
 	if len(d.requestID) == 0 {
 		d.requestID = other.requestID
+	}
+	if len(d.retryDelay) == 0 {
+		d.retryDelay = other.retryDelay
 	}
 }
 

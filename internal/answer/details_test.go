@@ -2,9 +2,11 @@ package answer_test
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -40,7 +42,30 @@ func TestDecodeAllocatesOnlyTheStringsThatItReturns(t *testing.T) {
 		var got answer.Details // declared outside of the function, so that the strings are really allocated
 		assert.EqualValues(t, wanted, testing.AllocsPerRun(100, func() { got = answer.Decode(tt.header, body, 404) }), tt.body)
 		assert.Equal(t, tt.want, got)
-		assert.Equal(t, tt.want.Message, answer.Message(tt.header, body, 404))
+		message, _ := answer.Message(tt.header, body, 404)
+		assert.Equal(t, tt.want.Message, message)
+	}
+}
+
+func TestRetryDelayIsReadFromRetryInfoAndRoundedUp(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		`"53s"`: 53 * time.Second, `"45.837906927s"`: 46 * time.Second, `"7.000s"`: 7 * time.Second, `"0.5s"`: time.Second, `"0s"`: 0, `"007s"`: 7 * time.Second,
+		`"-3s"`: 0, `"+3s"`: 0, `"3"`: 0, `3`: 0, `"3m"`: 0, `"1m3s"`: 0, `".5s"`: 0, `"5.s"`: 0, `"1.2.3s"`: 0, `"1e3s"`: 0, `"1.-5s"`: 0, `"s"`: 0, `""`: 0, `null`: 0, `{}`: 0,
+		`"9223372036s"`: 9223372036 * time.Second, `"9223372036.9s"`: math.MaxInt64, `"99999999999999999999s"`: math.MaxInt64, `"` + strings.Repeat("9", 50) + `s"`: 0,
+	} {
+		const info = `{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":%s}`
+		for _, form := range []string{
+			`{"error":{"code":429,"message":"Slow down.","details":[` + info + `]}}`,
+			`{"error":{"code":429,"message":"Slow down.","details":[{"@type":"type.googleapis.com/google.rpc.Help","retryDelay":"1s"},` + info + `]}}`,
+			`{"code":8,"message":"Slow down.","details":[` + info + `]}`,
+			`[{"error":{"message":"Slow down.","details":[` + info + `]}}]`,
+		} {
+			body := strings.ReplaceAll(form, "%s", value)
+			assert.Equal(t, want, answer.Decode(nil, []byte(body), 429).RetryDelay, body)
+			message, delay := answer.Message(nil, []byte(body), 429)
+			assert.Equal(t, "Slow down.", message)
+			assert.Equal(t, want, delay, body)
+		}
 	}
 }
 

@@ -55,6 +55,26 @@ func delaySeconds(s string) (time.Duration, bool) {
 	return seconds(n), true
 }
 
+// fraction parses a duration as Protocol Buffers write it in JSON, such as "53s" or
+// "45.837906927s", and rounds it up to whole seconds. It returns 0 for any other text.
+func fraction(b []byte) time.Duration {
+	s, ok := strings.CutSuffix(string(b[:min(len(b), 32)]), "s")
+	whole, part, point := strings.Cut(s, ".")
+	d, valid := delaySeconds(whole)
+	if !ok || !valid {
+		return 0
+	}
+	if point {
+		if _, valid = delaySeconds(part); !valid {
+			return 0
+		}
+		if strings.Trim(part, "0") != "" {
+			d = seconds(int64(d/time.Second) + 1)
+		}
+	}
+	return d
+}
+
 func seconds(n int64) time.Duration {
 	if n > math.MaxInt64/int64(time.Second) {
 		return math.MaxInt64

@@ -84,7 +84,8 @@ func (l Limit) Longer(other Limit, bound time.Duration) Limit {
 func Stated(h http.Header, data []byte, status int, at time.Time, bound time.Duration) Limit {
 	l := Of(h, at, bound)
 	if len(data) > 0 && (h["Content-Encoding"] != nil || mayState(data)) {
-		l = l.Longer(OfMessage(answer.OneLine(answer.Message(h, data, status))), bound)
+		message, delay := answer.Message(h, data, status)
+		l = l.Longer(OfBody(answer.OneLine(message), delay), bound)
 	}
 	return l
 }
@@ -92,8 +93,8 @@ func Stated(h http.Header, data []byte, status int, at time.Time, bound time.Dur
 // Of returns the limit that a response states in its header. A response may contain
 // several statements, for example from a service and from a proxy in front of it. The
 // statement that asks for the longest wait shorter than bound counts, with two exceptions:
-// X-Retry-After and X-RateLimit-Retry-After, which say when to retry, take precedence over
-// what is known of a window, and a stated end over a guess (see Longer).
+// X-Retry-After and its variants, which say when to retry, take precedence over what is known
+// of a window, and a stated end over a guess (see Longer).
 func Of(h http.Header, at time.Time, bound time.Duration) Limit {
 	l := asked(h, at, bound)
 	// If the chosen statement has no number of requests, the first of these that has one
@@ -115,15 +116,15 @@ func Of(h http.Header, at time.Time, bound time.Duration) Limit {
 	return l.clean()
 }
 
-// Asks reports whether a response's X-Retry-After or X-RateLimit-Retry-After asks for a wait.
-// Unlike the other fields, which a response may contain whatever its status is, these two
-// say why it failed.
+// Asks reports whether a response's X-Retry-After, or a variant of it, asks for a wait. Unlike
+// the other fields, which a response may contain whatever its status is, these say why it
+// failed.
 func Asks(h http.Header, at time.Time) bool { return asked(h, at, Any).Reset > 0 }
 
-// asked returns the wait that these two fields ask for. As with Of, only waits shorter than
+// asked returns the wait that these fields ask for. As with Of, only waits shorter than
 // bound count.
 func asked(h http.Header, at time.Time, bound time.Duration) (l Limit) {
-	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
+	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After", "X-Rate-Limit-Retry-After-Seconds"} {
 		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
 			l = l.Longer(Limit{Reset: d}, bound)
 		}
@@ -158,29 +159,38 @@ func family(h http.Header, at time.Time, prefix string) (l Limit) {
 	}
 	l.Reset = reset(field("Reset"), h, at)
 	if lines := field("Remaining"); len(lines) == 1 && (l.Requests > 0 || l.Reset > 0) {
-		if n, ok := number(strings.TrimSpace(lines[0])); ok && n <= mostRequests {
+		count, params, _ := strings.Cut(lines[0], ";") // "76;w=21600"
+		n, ok := number(strings.TrimSpace(count))
+		if _, wellFormed := windowOf(params); ok && wellFormed && n <= mostRequests {
 			l.Remaining = int(n)
 		}
 	}
 	return l
 }
 
-// reset reads a number of seconds, or a time in seconds since 1970, which it compares
-// with the response's own Date or, without a valid Date, with at. If there are several
-// lines, the longest wait counts.
+// reset reads a number of seconds, or a time in seconds or milliseconds since 1970, which it
+// compares with the response's own Date or, without a valid Date, with at. If there are
+// several lines, the longest wait counts.
 func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration) {
 	for _, line := range lines {
-		n, ok := number(strings.TrimSpace(line))
-		if !ok || n == 0 {
+		line = strings.TrimSpace(line)
+		fraction := "0"
+		inMillis := len(line) == 13 // a time in seconds has ten digits until the year 2286
+		if inMillis {
+			line, fraction = line[:10], line[10:]
+		}
+		n, ok := number(line)
+		millis, valid := number(fraction)
+		if !ok || !valid || n == 0 {
 			continue
 		}
 		d := window(n, time.Second)
-		if d == 0 { // n is too large for a wait, so it is a point in time
+		if d == 0 || inMillis { // n is too large for a wait, so it is a point in time
 			origin := at
 			if date, err := http.ParseTime(h.Get("Date")); err == nil {
 				origin = date
 			}
-			d = time.Unix(n, 0).Sub(origin)
+			d = time.Unix(n, millis*int64(time.Millisecond)).Sub(origin)
 		}
 		if d > 0 && d <= longest {
 			longestOf = max(longestOf, d)

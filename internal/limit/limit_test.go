@@ -142,6 +142,16 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"X-Retry-After of years and a reset":                                         {header("X-Retry-After", "99999999", "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
 		"a malformed X-Retry-After and a reset":                                      {header("X-Retry-After", "5.5", "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
 		"a reset of one family takes precedence over a window of another":            {header("X-RateLimit-Limit", "60r/h", "RateLimit-Reset", "5"), Limit{Requests: 60, Per: time.Hour, Reset: 5 * time.Second}},
+		"X-Rate-Limit-Retry-After-Seconds":                                           {header("X-Rate-Limit-Retry-After-Seconds", "16841", "X-Rate-Limit-Reset", "58"), Limit{Reset: 16841 * time.Second}}, // Bucket4j
+		"a malformed X-Rate-Limit-Retry-After-Seconds":                               {header("X-Rate-Limit-Retry-After-Seconds", "-5", "X-Rate-Limit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"a reset in milliseconds, relative to Date":                                  {header("X-RateLimit-Reset", "1000000060250", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: 60*time.Second + 250*time.Millisecond}},
+		"a reset in milliseconds, relative to the arrival":                           {header("X-Rate-Limit-Reset", "1795867230500"), Limit{Reset: 30*time.Second + 500*time.Millisecond}},
+		"a reset in milliseconds, in the past":                                       {header("X-RateLimit-Reset", "1000000000000"), Limit{}},
+		"a reset in milliseconds, years ahead":                                       {header("X-RateLimit-Reset", "9999999999999"), Limit{}},
+		"a reset of 13 digits that is no time":                                       {header("X-RateLimit-Reset", "0000000058000"), Limit{Reset: 0}},
+		"a reset of 12 or 14 digits, or with another sign":                           {header("X-RateLimit-Reset", "179586723050", "X-RateLimit-Reset", "17958672305000", "X-RateLimit-Reset", "179586723.500", "X-RateLimit-Reset", "-179586723050", "X-RateLimit-Reset", "17958672305x0"), Limit{}},
+		"remaining requests with a window":                                           {header("RateLimit-Limit", "100;w=21600", "RateLimit-Remaining", "76;w=21600"), Limit{Requests: 100, Per: 6 * time.Hour, Remaining: 76}}, // Docker Hub
+		"remaining requests with a malformed window":                                 {header("RateLimit-Limit", "100;w=21600", "RateLimit-Remaining", "76;w=6e1"), Limit{Requests: 100, Per: 6 * time.Hour}},
 		"requests remain":                                                            {header("X-RateLimit-Limit", "60", "X-RateLimit-Reset", "58", "X-RateLimit-Remaining", "5"), Limit{Requests: 60, Reset: 58 * time.Second, Remaining: 5}},
 		"the gateway's debug mode":                                                   {header("X-Apig-RateLimit-api", "remain:9,limit:10,time:10 second", "X-Apig-RateLimit-user", "remain:0,limit:200,time:5 minute"), Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}},
 	} {
@@ -190,6 +200,28 @@ func TestLimitsAreReadFromTheMessage(t *testing.T) {
 		"Slow down.":                                                                              {}, "": {},
 	} {
 		t.Run(message, func(t *testing.T) { assert.Equal(t, want, OfMessage(message)) })
+	}
+}
+
+func TestRetryInfoInTheBodyStatesAWait(t *testing.T) {
+	const body = `{"error":{"code":429,"message":%q,"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":%q}]}}`
+	for _, tt := range []struct {
+		h              http.Header
+		message, delay string
+		want           Limit
+	}{
+		{nil, "Slow down.", "53s", Limit{Reset: 53 * time.Second}},
+		{nil, "Slow down.", "45.837906927s", Limit{Reset: 46 * time.Second}},
+		{nil, "Slow down.", "-53s", Limit{}},
+		{nil, "Slow down.", "soon", Limit{}},
+		{nil, "Slow down.", "2678400s", Limit{Reset: 31 * 24 * time.Hour}},
+		{nil, "Slow down.", "2678401s", Limit{}},
+		{nil, "Slow down.", "18446744073709551617s", Limit{}},
+		{nil, "limit:200,time:5 minute", "-53s", Limit{Requests: 200, Per: 5 * time.Minute}},
+		{header("X-RateLimit-Reset", "58"), "Slow down.", "53s", Limit{Reset: 58 * time.Second}},
+		{header("X-RateLimit-Reset", "50"), "Slow down.", "53s", Limit{Reset: 53 * time.Second}},
+	} {
+		assert.Equal(t, tt.want, Stated(tt.h, fmt.Appendf(nil, body, tt.message, tt.delay), 429, now, Any), "%s, %s", tt.message, tt.delay)
 	}
 }
 

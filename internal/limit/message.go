@@ -6,6 +6,15 @@ import (
 	"time"
 )
 
+// OfBody returns the limit that a body states: the one in its message or, if that asks for a
+// longer wait, the delay that a RetryInfo asks for.
+func OfBody(message string, retryDelay time.Duration) (l Limit) {
+	if retryDelay <= longest {
+		l.Reset = retryDelay
+	}
+	return OfMessage(message).Longer(l, Any)
+}
+
 // OfMessage parses the limit, if any, in a message from the gateway or the IAM service:
 //
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
@@ -39,8 +48,8 @@ func ofThreshold(s string) Limit {
 func mayState(s []byte) bool {
 	for i, c := range s {
 		switch c | 0x20 {
-		case 'l', 't':
-			if begins(s[i:], "limit") || begins(s[i:], "threshold") {
+		case 'l', 't', 'r':
+			if begins(s[i:], "limit") || begins(s[i:], "threshold") || begins(s[i:], "retrydelay") {
 				return true
 			}
 		case '\\' | 0x20:
