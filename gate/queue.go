@@ -1,6 +1,9 @@
 package gate
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // A waiter is a call to Wait that takes the slow path. It waits in account.wait; refuse.go
 // contains the rules for refusing it.
@@ -101,7 +104,11 @@ type lane struct {
 	// before firsts, because otherwise earlier requests would have been in vain.
 	retries queue
 	firsts  queue
-	yielded int // number of first attempts that were sent since the latest retry
+	// late holds requests that have been sent lateResend times or more. Such a request may
+	// be one that the service will not accept for a while, whatever the pace. If it went
+	// first after each pause, few others would be sent.
+	late    queue
+	yielded int // number of requests that were sent since the latest one from late
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
@@ -110,14 +117,14 @@ type lane struct {
 // waiters thus gets at least about a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the lowest resend count at which a retry lets first attempts go first.
+// lateResend is the lowest resend count at which a retry lets others go first.
 const lateResend = 3
 
 // lanes holds an account's waiters by priority, the most urgent first. Inner requests have
 // a queue of their own.
 type lanes [3]lane
 
-func (l *lane) waiting() int { return l.retries.n + l.firsts.n }
+func (l *lane) waiting() int { return l.retries.n + l.firsts.n + l.late.n }
 
 func (ls *lanes) waiting() (n int) {
 	for i := range ls {
@@ -134,6 +141,8 @@ func (ls *lanes) push(w *waiter, p Priority) {
 		l.passed = 0
 	}
 	switch {
+	case w.resend >= lateResend:
+		l.late.push(w)
 	case !w.first():
 		l.retries.push(w)
 	case w.before != nil:
@@ -145,30 +154,32 @@ func (ls *lanes) push(w *waiter, p Priority) {
 
 // pop removes and returns the waiter whose turn it is, and the index of its lane. There
 // must be a waiter. probing is true if nothing has been sent since the latest pause began.
-func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
+func (ls *lanes) pop(now time.Duration, probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
 	l := &ls[turn]
-	w = l.head(probing)
-	if l.yielded++; w.queue == &l.retries {
+	w = l.head(now, probing)
+	if l.yielded++; w.queue == &l.late {
 		l.yielded = 0
 	}
 	w.queue.remove(w)
 	return w, turn
 }
 
-// head returns the next waiter of a lane, which must not be empty. A request that has been
-// sent lateResend times or more may be one that the service will not accept for a while,
-// whatever the pace. If it went first after each pause, few others would be sent. It
-// therefore lets others go first, four times as many after each resend. It is also not sent
-// first after a pause, if there are others. For probing, see lanes.pop.
-func (l *lane) head(probing bool) *waiter {
-	switch w := l.retries.head; {
-	case w == nil:
-		return l.firsts.head
-	case w.resend < lateResend || l.firsts.n == 0 || !probing && l.yielded >= 1<<min(2*w.resend, 20):
-		return w
+// head returns the next waiter of a lane, which must not be empty. A late retry lets others
+// go first: four times as many after each resend, but for at most half of the time that it
+// has. It is also not sent first after a pause, if there are others. For probing, see
+// lanes.pop.
+func (l *lane) head(now time.Duration, probing bool) *waiter {
+	late, other := l.late.head, cmp.Or(l.retries.head, l.firsts.head)
+	switch {
+	case late == nil:
+		return other
+	case other == nil:
+		return late
+	case !probing && (l.yielded >= 1<<min(2*late.resend, 20) || late.limited && now-late.since >= (late.deadline-late.since)/2):
+		return late
 	}
-	return l.firsts.head
+	return other
 }
 
 // next returns the index of the lane that has the next turn. It considers only the lanes i
@@ -193,7 +204,7 @@ func (ls *lanes) took(turn int) {
 
 // ahead estimates how many waiters will be sent before w, which arrives now.
 func (ls *lanes) ahead(w *waiter, p Priority) int {
-	own := ls[p.lane()].retries.n
+	own := ls[p.lane()].retries.n + ls[p.lane()].late.n
 	if w.first() {
 		own += ls[p.lane()].firsts.n
 	}
@@ -214,7 +225,7 @@ func (ls *lanes) all(yield func(w *waiter, ahead int)) {
 	urgent := 0
 	for i := range ls {
 		own := 0
-		for _, q := range []*queue{&ls[i].retries, &ls[i].firsts} {
+		for _, q := range []*queue{&ls[i].retries, &ls[i].late, &ls[i].firsts} {
 			for w := q.head; w != nil; {
 				next, n := w.next, q.n
 				yield(w, behind(own, urgent))

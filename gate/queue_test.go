@@ -2,6 +2,7 @@ package gate
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -12,29 +13,34 @@ func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
 		resend           int
 		probing, waiting bool // waiting: a first attempt is waiting
 		yielded          int
+		now              time.Duration // the retry has waited since 10 s, and its deadline is at 30 s
 		want             string
 	}{
-		"an early retry is sent first":                                        {lateResend - 1, false, true, 0, retry},
-		"a late retry is sent last":                                           {lateResend, false, true, 63, first},
-		"a late retry is sent after 64 first attempts":                        {lateResend, false, true, 64, retry},
-		"a retry that is one later is sent after 256 first attempts":          {lateResend + 1, false, true, 255, first},
-		"a late retry is sent if no first attempt waits":                      {lateResend, false, false, 0, retry},
-		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, 64, first},
-		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, 0, retry},
-		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, 0, retry},
-		"the latest possible retry is sent at last":                           {1 << 40, false, true, 1 << 20, retry},
+		"an early retry is sent first":                                        {lateResend - 1, false, true, 0, 19 * time.Second, retry},
+		"a late retry is sent last":                                           {lateResend, false, true, 63, 19 * time.Second, first},
+		"a late retry is sent after 64 first attempts":                        {lateResend, false, true, 64, 19 * time.Second, retry},
+		"a retry that is one later is sent after 256 first attempts":          {lateResend + 1, false, true, 255, 19 * time.Second, first},
+		"a late retry is sent if no first attempt waits":                      {lateResend, false, false, 0, 19 * time.Second, retry},
+		"a late retry is sent after half of its time":                         {lateResend, false, true, 0, 20 * time.Second, retry},
+		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, 64, 19 * time.Second, first},
+		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, 0, 19 * time.Second, retry},
+		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, 0, 19 * time.Second, retry},
+		"the latest possible retry is sent at last":                           {1 << 40, false, true, 1 << 20, 19 * time.Second, retry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ls lanes
-			ls.push(&waiter{resend: tt.resend}, Normal)
+			ls.push(&waiter{resend: tt.resend, limited: true, since: 10 * time.Second, deadline: 30 * time.Second}, Normal)
 			if tt.waiting {
 				ls.push(new(waiter), Normal)
 			}
 			ls[Normal.lane()].yielded = tt.yielded
-			w, _ := ls.pop(tt.probing)
+			w, _ := ls.pop(tt.now, tt.probing)
 			got, yielded := first, tt.yielded+1
 			if w.resend > 0 {
-				got, yielded = retry, 0
+				got = retry
+			}
+			if w.resend >= lateResend {
+				yielded = 0
 			}
 			assert.Equal(t, tt.want, got)
 			assert.Equal(t, yielded, ls[Normal.lane()].yielded)
@@ -43,9 +49,20 @@ func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
 	}
 }
 
+func TestALateRetryDoesNotDelayOtherRetries(t *testing.T) {
+	var ls lanes
+	late, early, first := &waiter{resend: lateResend}, &waiter{resend: 1}, new(waiter)
+	for _, w := range []*waiter{late, early, first} {
+		ls.push(w, Normal)
+	}
+	for _, want := range []*waiter{early, first, late} {
+		assert.Equal(t, want, send(&ls))
+	}
+}
+
 // send gives the next turn to the waiter that pop chooses.
 func send(ls *lanes) *waiter {
-	w, turn := ls.pop(false)
+	w, turn := ls.pop(0, false)
 	ls.took(turn)
 	return w
 }
@@ -93,7 +110,7 @@ func TestPriorityKeepsATurnThatAWaiterIsTooLateFor(t *testing.T) {
 	for range mostPassed {
 		send(&ls)
 	}
-	w, _ := ls.pop(false)
+	w, _ := ls.pop(0, false)
 	assert.Same(t, late, w)
 	assert.Same(t, next, send(&ls))
 }

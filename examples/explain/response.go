@@ -218,7 +218,7 @@ const longestWait = 100 * 365 * 24 * time.Hour
 // response to a Transport.
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
-	if patient.Stop == iamhttp.StopDeadline || patient.Wait > longestWait {
+	if patient.Stop == iamhttp.StopWaitTooLong || patient.Wait > longestWait {
 		return "returns a *StatusError, because the Retry-After is later than any realistic deadline"
 	}
 	if !failure(s) || !patient.Retry {
