@@ -108,7 +108,7 @@ type lane struct {
 	// be one that the service will not accept for a while, whatever the pace. If it went
 	// first after each pause, few others would be sent.
 	late    queue
-	yielded int // number of requests that were sent since the latest one from late
+	yielded int // number of requests that were sent while the first of late waited
 	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
@@ -158,17 +158,19 @@ func (ls *lanes) pop(now time.Duration, probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
 	l := &ls[turn]
 	w = l.head(now, probing)
-	if l.yielded++; w.queue == &l.late {
+	switch {
+	case w.queue == &l.late:
 		l.yielded = 0
+	case l.late.n > 0:
+		l.yielded++
 	}
 	w.queue.remove(w)
 	return w, turn
 }
 
 // head returns the next waiter of a lane, which must not be empty. A late retry lets others
-// go first: four times as many after each resend, but for at most half of the time that it
-// has. It is also not sent first after a pause, if there are others. For probing, see
-// lanes.pop.
+// go first: twice as many after each resend, but for at most half of the time that it has. It
+// is also not sent first after a pause, if there are others. For probing, see lanes.pop.
 func (l *lane) head(now time.Duration, probing bool) *waiter {
 	late, other := l.late.head, cmp.Or(l.retries.head, l.firsts.head)
 	switch {
@@ -176,7 +178,7 @@ func (l *lane) head(now time.Duration, probing bool) *waiter {
 		return other
 	case other == nil:
 		return late
-	case !probing && (l.yielded >= 1<<min(2*late.resend, 20) || late.limited && now-late.since >= (late.deadline-late.since)/2):
+	case !probing && (l.yielded >= 4<<min(late.resend, 20) || late.limited && now-late.since >= (late.deadline-late.since)/2):
 		return late
 	}
 	return other

@@ -17,15 +17,15 @@ func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
 		want             string
 	}{
 		"an early retry is sent first":                                        {lateResend - 1, false, true, 0, 19 * time.Second, retry},
-		"a late retry is sent last":                                           {lateResend, false, true, 63, 19 * time.Second, first},
-		"a late retry is sent after 64 first attempts":                        {lateResend, false, true, 64, 19 * time.Second, retry},
-		"a retry that is one later is sent after 256 first attempts":          {lateResend + 1, false, true, 255, 19 * time.Second, first},
+		"a late retry is sent last":                                           {lateResend, false, true, 31, 19 * time.Second, first},
+		"a late retry is sent after 32 first attempts":                        {lateResend, false, true, 32, 19 * time.Second, retry},
+		"a retry that is one later is sent after 64 first attempts":           {lateResend + 1, false, true, 63, 19 * time.Second, first},
 		"a late retry is sent if no first attempt waits":                      {lateResend, false, false, 0, 19 * time.Second, retry},
 		"a late retry is sent after half of its time":                         {lateResend, false, true, 0, 20 * time.Second, retry},
 		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, 64, 19 * time.Second, first},
 		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, 0, 19 * time.Second, retry},
 		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, 0, 19 * time.Second, retry},
-		"the latest possible retry is sent at last":                           {1 << 40, false, true, 1 << 20, 19 * time.Second, retry},
+		"the latest possible retry is sent at last":                           {1 << 40, false, true, 4 << 20, 19 * time.Second, retry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ls lanes
@@ -35,7 +35,10 @@ func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
 			}
 			ls[Normal.lane()].yielded = tt.yielded
 			w, _ := ls.pop(tt.now, tt.probing)
-			got, yielded := first, tt.yielded+1
+			got, yielded := first, tt.yielded
+			if tt.resend >= lateResend {
+				yielded++
+			}
 			if w.resend > 0 {
 				got = retry
 			}
