@@ -528,7 +528,7 @@ func (a *account) dispatch() {
 			w = free[turn]
 			w.queue.remove(w)
 		} else {
-			w, turn = a.lanes.pop(now, a.pacer.Probing())
+			w, turn = a.lanes.pop(a.pacer.Probing())
 		}
 		if a.hold.until <= now && a.shouldDefer(w, now) {
 			w.deferred = true
@@ -588,7 +588,7 @@ func (a *account) dispatchWindow(now time.Duration) {
 	for a.waiting() > 0 {
 		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
 			a.flying.Add(1)
-			w, turn := a.lanes.pop(now, false)
+			w, turn := a.lanes.pop(false)
 			a.lanes.took(turn)
 			w.ready <- nil
 		}

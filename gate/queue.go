@@ -1,9 +1,6 @@
 package gate
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // A waiter is a call to Wait that takes the slow path. It waits in account.wait; refuse.go
 // contains the rules for refusing it.
@@ -30,6 +27,12 @@ type waiter struct {
 // first reports whether the waiter's request is neither a retry nor the continuation of an
 // operation.
 func (w *waiter) first() bool { return w.resend == 0 && !w.begun }
+
+// goesFirst reports whether the waiter's request is sent before those that came earlier,
+// because requests would otherwise have been in vain. That does not apply to a late retry: the
+// service may not accept it for a while, whatever the pace. If it went first after each
+// pause, few others would be sent.
+func (w *waiter) goesFirst() bool { return !w.first() && w.resend < lateResend }
 
 // A queue holds waiters in first-in, first-out order.
 type queue struct {
@@ -100,16 +103,9 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	// retries holds retries and requests that continue an operation. They are usually sent
-	// before firsts, because otherwise earlier requests would have been in vain.
-	retries queue
-	firsts  queue
-	// late holds requests that have been sent lateResend times or more. Such a request may
-	// be one that the service will not accept for a while, whatever the pace. If it went
-	// first after each pause, few others would be sent.
-	late    queue
-	yielded int // number of requests that were sent while the first of late waited
-	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
+	retries queue // those that go first: see waiter.goesFirst
+	firsts  queue // the others
+	passed  int   // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
 // mostPassed is the number of consecutive turns that may go to other lanes before a lane
@@ -117,14 +113,14 @@ type lane struct {
 // waiters thus gets at least about a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the lowest resend count at which a retry lets others go first.
+// lateResend is the lowest resend count at which a retry waits in order of arrival.
 const lateResend = 3
 
 // lanes holds an account's waiters by priority, the most urgent first. Inner requests have
 // a queue of their own.
 type lanes [3]lane
 
-func (l *lane) waiting() int { return l.retries.n + l.firsts.n + l.late.n }
+func (l *lane) waiting() int { return l.retries.n + l.firsts.n }
 
 func (ls *lanes) waiting() (n int) {
 	for i := range ls {
@@ -141,9 +137,7 @@ func (ls *lanes) push(w *waiter, p Priority) {
 		l.passed = 0
 	}
 	switch {
-	case w.resend >= lateResend:
-		l.late.push(w)
-	case !w.first():
+	case w.goesFirst():
 		l.retries.push(w)
 	case w.before != nil:
 		l.firsts.insert(w, w.before)
@@ -153,35 +147,27 @@ func (ls *lanes) push(w *waiter, p Priority) {
 }
 
 // pop removes and returns the waiter whose turn it is, and the index of its lane. There
-// must be a waiter. probing is true if nothing has been sent since the latest pause began.
-func (ls *lanes) pop(now time.Duration, probing bool) (w *waiter, turn int) {
+// must be a waiter. The first request after a pause is the likeliest to be throttled, so a
+// late retry lets the next request in its lane go first. probing is true if nothing has been
+// sent since the latest pause began.
+func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
-	l := &ls[turn]
-	w = l.head(now, probing)
-	switch {
-	case w.queue == &l.late:
-		l.yielded = 0
-	case l.late.n > 0:
-		l.yielded++
-	}
+	w = ls[turn].head(probing)
 	w.queue.remove(w)
 	return w, turn
 }
 
-// head returns the next waiter of a lane, which must not be empty. A late retry lets others
-// go first: twice as many after each resend, but for at most half of the time that it has. It
-// is also not sent first after a pause, if there are others. For probing, see lanes.pop.
-func (l *lane) head(now time.Duration, probing bool) *waiter {
-	late, other := l.late.head, cmp.Or(l.retries.head, l.firsts.head)
-	switch {
-	case late == nil:
-		return other
-	case other == nil:
-		return late
-	case !probing && (l.yielded >= 4<<min(late.resend, 20) || late.limited && now-late.since >= (late.deadline-late.since)/2):
-		return late
+// head returns the next waiter of a lane, which must not be empty. For probing, see
+// lanes.pop.
+func (l *lane) head(probing bool) *waiter {
+	switch w := l.firsts.head; {
+	case l.retries.n > 0:
+		return l.retries.head
+	case probing && w.resend >= lateResend && w.next != nil:
+		return w.next
+	default:
+		return w
 	}
-	return other
 }
 
 // next returns the index of the lane that has the next turn. It considers only the lanes i
@@ -206,8 +192,8 @@ func (ls *lanes) took(turn int) {
 
 // ahead estimates how many waiters will be sent before w, which arrives now.
 func (ls *lanes) ahead(w *waiter, p Priority) int {
-	own := ls[p.lane()].retries.n + ls[p.lane()].late.n
-	if w.first() {
+	own := ls[p.lane()].retries.n
+	if !w.goesFirst() {
 		own += ls[p.lane()].firsts.n
 	}
 	urgent := 0
@@ -227,7 +213,7 @@ func (ls *lanes) all(yield func(w *waiter, ahead int)) {
 	urgent := 0
 	for i := range ls {
 		own := 0
-		for _, q := range []*queue{&ls[i].retries, &ls[i].late, &ls[i].firsts} {
+		for _, q := range []*queue{&ls[i].retries, &ls[i].firsts} {
 			for w := q.head; w != nil; {
 				next, n := w.next, q.n
 				yield(w, behind(own, urgent))

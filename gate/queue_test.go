@@ -2,70 +2,59 @@ package gate
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 )
 
 func TestRetriesAreSentFirstExceptLateOnes(t *testing.T) {
-	retry, first := "the retry", "the first attempt"
+	early, late, first := &waiter{resend: lateResend - 1}, &waiter{resend: lateResend}, new(waiter)
 	for name, tt := range map[string]struct {
-		resend           int
-		probing, waiting bool // waiting: a first attempt is waiting
-		yielded          int
-		now              time.Duration // the retry has waited since 10 s, and its deadline is at 30 s
-		want             string
+		waiting []*waiter // in order of arrival
+		probing bool
+		want    *waiter
 	}{
-		"an early retry is sent first":                                        {lateResend - 1, false, true, 0, 19 * time.Second, retry},
-		"a late retry is sent last":                                           {lateResend, false, true, 31, 19 * time.Second, first},
-		"a late retry is sent after 32 first attempts":                        {lateResend, false, true, 32, 19 * time.Second, retry},
-		"a retry that is one later is sent after 64 first attempts":           {lateResend + 1, false, true, 63, 19 * time.Second, first},
-		"a late retry is sent if no first attempt waits":                      {lateResend, false, false, 0, 19 * time.Second, retry},
-		"a late retry is sent after half of its time":                         {lateResend, false, true, 0, 20 * time.Second, retry},
-		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, 64, 19 * time.Second, first},
-		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, 0, 19 * time.Second, retry},
-		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, 0, 19 * time.Second, retry},
-		"the latest possible retry is sent at last":                           {1 << 40, false, true, 4 << 20, 19 * time.Second, retry},
+		"an early retry":                                        {[]*waiter{late, first, early}, false, early},
+		"an early retry after a pause":                          {[]*waiter{late, first, early}, true, early},
+		"a first attempt that came before a late retry":         {[]*waiter{first, late}, false, first},
+		"a late retry that came first":                          {[]*waiter{late, first}, false, late},
+		"after a pause, another request":                        {[]*waiter{late, first}, true, first},
+		"after a pause, a first attempt that came first":        {[]*waiter{first, late}, true, first},
+		"after a pause, a late retry if nobody else waits":      {[]*waiter{late}, true, late},
+		"after a pause, the second of several requests at most": {[]*waiter{late, {resend: lateResend + 1}, first}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ls lanes
-			ls.push(&waiter{resend: tt.resend, limited: true, since: 10 * time.Second, deadline: 30 * time.Second}, Normal)
-			if tt.waiting {
-				ls.push(new(waiter), Normal)
+			for _, w := range tt.waiting {
+				*w = waiter{resend: w.resend}
+				ls.push(w, Normal)
 			}
-			ls[Normal.lane()].yielded = tt.yielded
-			w, _ := ls.pop(tt.now, tt.probing)
-			got, yielded := first, tt.yielded
-			if tt.resend >= lateResend {
-				yielded++
+			if tt.want == nil {
+				tt.want = tt.waiting[1]
 			}
-			if w.resend > 0 {
-				got = retry
-			}
-			if w.resend >= lateResend {
-				yielded = 0
-			}
-			assert.Equal(t, tt.want, got)
-			assert.Equal(t, yielded, ls[Normal.lane()].yielded)
-			assert.Zero(t, w.queue.n)
+			w, _ := ls.pop(tt.probing)
+			assert.Same(t, tt.want, w)
+			assert.Equal(t, len(tt.waiting)-1, ls.waiting())
 		})
 	}
 }
 
-func TestALateRetryDoesNotDelayOtherRetries(t *testing.T) {
+func TestLateRetriesAreSentInOrderOfArrival(t *testing.T) {
 	var ls lanes
-	late, early, first := &waiter{resend: lateResend}, &waiter{resend: 1}, new(waiter)
-	for _, w := range []*waiter{late, early, first} {
+	var waiting []*waiter
+	for i := range 20 {
+		w := &waiter{resend: i % 2 * (lateResend + i)}
+		waiting = append(waiting, w)
+		assert.Equal(t, i, ls.ahead(w, Normal))
 		ls.push(w, Normal)
 	}
-	for _, want := range []*waiter{early, first, late} {
-		assert.Equal(t, want, send(&ls))
+	for _, want := range waiting {
+		assert.Same(t, want, send(&ls))
 	}
 }
 
 // send gives the next turn to the waiter that pop chooses.
 func send(ls *lanes) *waiter {
-	w, turn := ls.pop(0, false)
+	w, turn := ls.pop(false)
 	ls.took(turn)
 	return w
 }
@@ -113,7 +102,7 @@ func TestPriorityKeepsATurnThatAWaiterIsTooLateFor(t *testing.T) {
 	for range mostPassed {
 		send(&ls)
 	}
-	w, _ := ls.pop(0, false)
+	w, _ := ls.pop(false)
 	assert.Same(t, late, w)
 	assert.Same(t, next, send(&ls))
 }

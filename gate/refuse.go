@@ -66,7 +66,7 @@ const (
 // time to wait until all requests have been sent. If it has no deadline, it has its MaxWait,
 // because it must not be overtaken for ever.
 func (a *account) mayOvertake(w *waiter, p Priority, now time.Duration) bool {
-	if !w.first() || w.inner || a.hold.until > now {
+	if w.goesFirst() || w.inner || a.hold.until > now {
 		return false
 	}
 	firsts := &a.lanes[p.lane()].firsts

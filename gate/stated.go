@@ -167,14 +167,13 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	if now >= a.hold.next {
 		for i := range a.lanes {
 			a.lanes[i].retries.rewind()
-			a.lanes[i].late.rewind()
 			a.lanes[i].firsts.rewind()
 		}
 		a.hold.next, a.hold.again = a.hold.until, now+time.Duration(a.waiting())*time.Microsecond
 	}
 	none := true
 	for i := range a.lanes {
-		for _, q := range []*queue{&a.lanes[i].retries, &a.lanes[i].late, &a.lanes[i].firsts} {
+		for _, q := range []*queue{&a.lanes[i].retries, &a.lanes[i].firsts} {
 			for ; q.look != nil && found[i] == nil; q.look = q.look.next {
 				until := a.heldUntil(q.look)
 				if until <= now {
@@ -193,7 +192,7 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	}
 	if a.hold.trial > 0 && at <= now {
 		turn := a.lanes.next(func(i int) bool { return a.lanes[i].waiting() > 0 })
-		found[turn] = a.lanes[turn].head(now, false)
+		found[turn] = a.lanes[turn].head(false)
 	}
 	return found, at
 }
