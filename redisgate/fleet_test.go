@@ -623,9 +623,8 @@ func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	}
 }
 
-// After a pause, a request that has been throttled many times lets another request go
-// first. The request must not do so at any other time, because new requests would overtake
-// it forever.
+// A request that has been throttled many times waits in order of arrival. Requests that come
+// later must not overtake it, because there is always another one.
 func TestRequestThatWasThrottledManyTimesIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -641,7 +640,7 @@ func TestRequestThatWasThrottledManyTimesIsNotOvertakenForever(t *testing.T) {
 			ticket, err := g.Wait(ctx, r)
 			cancel()
 			require.NoError(t, err)
-			assert.Less(t, time.Since(began), 2*time.Second)
+			assert.Less(t, time.Since(began), 3*time.Second) // 25 others take a second, and there may be a pause
 			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
 		}
 		c.left.Store(0)

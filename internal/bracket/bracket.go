@@ -645,6 +645,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if held >= proof || more { // the pace is not too high, so the limit may have changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
+			if c.slow() {
+				c.over = 0.5 // double the pace again
+			}
 			c.past = c.past[:0]
 			if c.again {
 				c.over = c.Excess / 2
@@ -672,13 +675,17 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		return
 	default:
-		if c.busy < c.holding*unit {
+		hold := c.holding * unit
+		if c.slow() {
+			hold = min(hold, 5/c.pace)
+		}
+		if c.busy < hold {
 			return
 		}
 		c.remember(now, c.pace, c.cost)
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, over: c.Excess / 2, holding: c.holding}
-		if 1/c.pace > c.OwnMost { // small steps would take a quarter of an hour, and a refusal costs only one request
-			c.over = max(c.Excess, min(1, 1/(c.Proof*unit*c.pace))) / 2
+		if c.slow() {
+			c.over = 0.5
 		}
 		if c.stood > leastStep*c.pace {
 			c.again, c.over = true, (c.stood/c.pace-1)/2
@@ -707,6 +714,12 @@ func (c *Controller) comeBack(now time.Duration) {
 	c.hi = max(1.1*c.best, min(c.bestHi, 2*c.best))
 	c.base, c.returning, c.busy = 0, false, 0
 }
+
+// slow reports whether the pace is slower than one request in the longest pause that the
+// controller chooses on its own. It is then raised sooner and in larger steps, because it
+// would otherwise take half an hour to notice that the limit has risen, while a refusal
+// costs little time.
+func (c *Controller) slow() bool { return 1/c.pace > c.OwnMost }
 
 // fallen reports whether the pace is well below the best recent one.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }

@@ -146,7 +146,7 @@ func (c *Controller) least() float64 {
 		c.longest = max(c.longest, min(since, most))
 	}
 	if c.asked == 0 || c.starved > wait {
-		return 0.5 / min(max(c.longest, 1), most)
+		return max(0.5/min(max(c.longest, 1), most), 1/longestWindow) // so that a limit that has risen is noticed
 	}
 	// At a pace that is too low for another reason, since is long.
 	return min(0.5/wait, 1/(wait+min(since, c.longest)))

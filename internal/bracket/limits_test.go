@@ -115,6 +115,25 @@ func TestLimitThatChangesIsFoundAgain(t *testing.T) {
 	}
 }
 
+func TestLimitThatRisesFromOneRequestAMinuteIsFoundAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates 45 minutes of requests")
+	}
+	for _, retryAfter := range []time.Duration{0, 5 * time.Second} {
+		t.Run(fmt.Sprint("Retry-After ", retryAfter), func(t *testing.T) {
+			const risen = 30 * time.Minute
+			before, after := bucket(1./60, 1), bucket(5, 1)
+			c, _, _ := drive(t, func(now time.Duration) bool {
+				if now < risen {
+					return before(now)
+				}
+				return after(now)
+			}, retryAfter, risen+15*time.Minute)
+			assert.InEpsilon(t, 5, c.pace, 0.2)
+		})
+	}
+}
+
 // An hour in which everything was refused says nothing about the limit, and must not
 // determine the unit of time afterwards.
 func TestPaceRecoversAfterAnOutage(t *testing.T) {
