@@ -14,11 +14,11 @@ import (
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
 // them back: resp.Body still yields the whole body and its error. But if ctx ends while the
-// body is being read ahead, and the body does not fail within closeTime, the body is closed,
-// and resp.Body yields only the data read so far and then ctx's cause. If ctx has ended
-// already, this happens only if reading ahead takes longer than MinDrain, because the body
-// may be in memory, as after io.ReadAll. Peek also reports whether the body is, or may be,
-// longer than the returned data. The time that earlier Peeks have waited for the body
+// body is being read ahead, and the body does not end or fail within closeTime, the body is
+// closed, and resp.Body yields only the data read by then and then ctx's cause. If ctx has
+// ended already, this happens only if reading ahead takes longer than MinDrain, because the
+// body may be in memory, as after io.ReadAll. Peek also reports whether the body is, or may
+// be, longer than the returned data. The time that earlier Peeks have waited for the body
 // counts, so that several layers that peek do not multiply the time.
 //
 // Reading ahead may go on after Peek has returned, and net/http may then add trailers to
@@ -64,6 +64,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		}
 		return data, true
 	case <-ctx.Done():
+		p.closeSoon(ctx) // the function that readAhead has registered need not have run yet
 		return p.stop(nil), true
 	}
 }
@@ -102,7 +103,7 @@ type peekedBody struct {
 	mu      sync.Mutex
 	data    []byte // what was read ahead; Peek's callers hold the same bytes, so they never change
 	at      int    // how many bytes of data the caller has read
-	err     error  // the error that follows data; nil: the body continues with rest
+	err     error  // the error that ends the body; nil: the body continues with rest after data
 	stopped bool   // reading ahead must stop
 	closed  bool   // the caller has closed the body
 
@@ -141,18 +142,10 @@ var (
 )
 
 // readAhead reads until the body ends, Max bytes are read, or it is stopped. If the context
-// ends in the meantime, it closes a body that does not fail soon, because not every body
-// ends by itself when the context of its request does.
+// ends in the meantime, a body that does not end or fail soon is closed.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-p.ended: // a body of net/http fails when the context of its request ends
-		case <-time.After(closeTime):
-			p.stop(context.Cause(ctx))
-			p.closer.closeAside()
-		}
-	})()
+	defer context.AfterFunc(ctx, func() { p.closeSoon(ctx) })()
 	defer func() {
 		if v := recover(); v != nil {
 			p.mu.Lock()
@@ -187,6 +180,29 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 			p.grow(min(2*len(p.data), Max))
 		}
 	}
+}
+
+// closeSoon closes the body closeTime after the context has ended, unless by then the body
+// has ended or failed. A body of net/http fails when the context of its request ends, but
+// not every body does, and one that still yields data would otherwise be read to its end.
+func (p *peekedBody) closeSoon(ctx context.Context) {
+	time.AfterFunc(closeTime, func() {
+		if p.interrupt(context.Cause(ctx)) {
+			p.closer.closeAside()
+		}
+	})
+}
+
+// interrupt makes err the error that follows the data read so far, and reports whether the
+// body must then be closed.
+func (p *peekedBody) interrupt(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return false
+	}
+	p.stopped, p.err = true, err
+	return true
 }
 
 // grow moves data to an array of n bytes.
@@ -229,7 +245,22 @@ func (p *peekedBody) read(b []byte) (int, error) {
 	if n, err := p.readData(b); n > 0 || err != nil {
 		return n, err
 	}
-	return p.rest.Read(b)
+	n, err := p.rest.Read(b)
+	return n, p.follow(err)
+}
+
+// follow returns the error for a Read of rest that has returned err. If the body was closed
+// during that Read because the context has ended, err is only a consequence.
+func (p *peekedBody) follow(err error) error {
+	if err == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+	}
+	return p.err
 }
 
 // readData copies data that was read ahead into b. After the last of that data, it

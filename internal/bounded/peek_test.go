@@ -195,6 +195,97 @@ func TestAPeekedBodyThatFailsWhenTheContextEndsYieldsItsOwnError(t *testing.T) {
 	}
 }
 
+// A late context has not yet run the functions of AfterFunc when reading ahead has ended.
+type late struct{ context.Context }
+
+func (late) AfterFunc(func()) func() bool { return func() bool { return true } }
+
+func (late) Value(any) any { return nil } // otherwise, package context does not call AfterFunc
+
+func TestABodyThatStillYieldsDataAfterTheContextHasEndedIsClosed(t *testing.T) {
+	const canceled = 2 * time.Second
+	for name, limit := range map[string]time.Duration{
+		"the context ends during Peek":                         time.Minute,
+		"the context ends while a Read goes on after Peek":     canceled - 10*time.Millisecond,
+		"the context ends during Peek, but its functions wait": time.Hour,
+	} {
+		for _, drips := range []time.Duration{45 * time.Millisecond, 65 * time.Millisecond, 290 * time.Millisecond} {
+			for _, inflated := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, ", a byte every ", drips, ", inflated ", inflated), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						gone := errors.New("gone")
+						ctx, cancel := context.WithCancelCause(t.Context())
+						time.AfterFunc(canceled, func() { cancel(gone) })
+						if limit == time.Hour {
+							ctx, gone = late{ctx}, context.Canceled
+						}
+						b, start := body(strings.Repeat("x", 10000), io.EOF), time.Now()
+						b.drips = drips
+						resp := response(b, -1)
+						resp.Uncompressed = inflated
+						_, truncated := bounded.Peek(ctx, resp, limit)
+						assert.Equal(t, min(limit, canceled), time.Since(start))
+						assert.True(t, truncated)
+						text, err := io.ReadAll(resp.Body)
+						assert.Equal(t, gone, err)
+						assert.Equal(t, canceled+100*time.Millisecond, time.Since(start))
+						assert.Len(t, text, int((canceled+100*time.Millisecond)/drips))
+						_, err = resp.Body.Read(make([]byte, 1))
+						assert.Equal(t, gone, err)
+						_, closes := b.counts()
+						assert.Equal(t, 1, closes)
+						assert.NoError(t, resp.Body.Close())
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestABodyThatEndsOrFailsSoonAfterTheContextIsNotClosed(t *testing.T) {
+	for _, want := range []error{io.EOF, errors.New("stream reset")} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			b := body(strings.Repeat("x", 26), want) // fails 80 ms after the context has ended
+			b.drips = 40 * time.Millisecond
+			resp := response(b, -1)
+			bounded.Peek(ctx, resp, time.Minute)
+			text, err := io.ReadAll(iotest.OneByteReader(resp.Body))
+			assert.Len(t, text, 26)
+			if want == io.EOF {
+				assert.NoError(t, err)
+			} else {
+				assert.Equal(t, want, err)
+			}
+			time.Sleep(time.Minute)
+			_, err = resp.Body.Read(make([]byte, 1))
+			assert.Equal(t, want, err)
+			_, closes := b.counts()
+			assert.Zero(t, closes, "the caller closes the body")
+		})
+	}
+}
+
+func TestTheCallerMayReadAndCloseABodyWhileTheEndOfTheContextClosesIt(t *testing.T) {
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			b := body(strings.Repeat("x", 10000), io.EOF)
+			b.drips = 40 * time.Millisecond
+			resp := response(b, -1)
+			bounded.Peek(ctx, resp, time.Minute)
+			time.AfterFunc(after, func() { assert.NoError(t, resp.Body.Close()) })
+			_, err := io.ReadAll(resp.Body)
+			assert.Error(t, err)
+			time.Sleep(time.Minute)
+			_, closes := b.counts()
+			assert.Equal(t, 1, closes)
+		})
+	}
+}
+
 // An unclean body has an error for the caller when it is closed, such as a wrong checksum.
 type unclean struct {
 	io.Reader
