@@ -1038,6 +1038,43 @@ func (m *mismatched) Read(p []byte) (int, error) {
 
 func (m *mismatched) Close() error { return m.err }
 
+// A dripping body yields a byte every 50 ms until it is closed, whatever its context.
+type dripping chan struct{}
+
+func (d dripping) Read(p []byte) (int, error) {
+	select {
+	case <-d:
+		return 0, errors.New("closed")
+	case <-time.After(50 * time.Millisecond):
+		return copy(p, "x"), nil
+	}
+}
+
+func (d dripping) Close() error {
+	close(d)
+	return nil
+}
+
+func TestAFailuresBodyThatIgnoresTheContextEndsSoonAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, start := errors.New("gone"), time.Now()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(2*time.Second, func() { cancel(gone) })
+		base := func(req *http.Request) (*http.Response, error) {
+			resp, _ := answer(404, "")(req)
+			resp.Body = make(dripping)
+			return resp, nil
+		}
+		tr := &iamhttp.Transport{Base: script(base), PassThrough: true, OnFailure: func(context.Context, iamhttp.Failure) {}}
+		resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		assert.Equal(t, gone, err)
+		assert.LessOrEqual(t, time.Since(start), 2200*time.Millisecond)
+		assert.NoError(t, resp.Body.Close())
+	})
+}
+
 type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }

@@ -2,6 +2,7 @@ package roundtriptest_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -173,6 +174,22 @@ func TestASentRequestThatIsNotTheCallersIsFound(t *testing.T) {
 		"it loses the token":     func(r *http.Request) { r.Header.Del("X-Auth-Token") },
 		"it loses the header":    func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": r.Header["X-Auth-Token"]} },
 		"it loses the body":      func(r *http.Request) { r.Body = http.NoBody },
+		"it changes the body": func(r *http.Request) {
+			if r.Body != nil {
+				r.Body = sent{strings.NewReader("another text"), r.Body}
+			}
+		},
+		"it compresses another body":          func(r *http.Request) { compress(r, func(string) string { return "another text" }) },
+		"it compresses half of a body":        func(r *http.Request) { compress(r, func(s string) string { return s[:len(s)/2] }) },
+		"it only claims to compress":          func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") },
+		"it loses a body in another encoding": func(r *http.Request) { r.Header.Set("Content-Encoding", "zstd"); r.Body = http.NoBody },
+		"it compresses nothing":               func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip"); r.Body = http.NoBody },
+		"it swaps values":                     func(r *http.Request) { r.URL.RawQuery = "name=bob&name=alice&limit=2" },
+		"it replaces a value":                 func(r *http.Request) { r.URL.RawQuery = "name=alice&name=bob&limit=100" },
+		"it overrides the method":             func(r *http.Request) { r.Method = "POST"; r.Header.Set("X-HTTP-Method-Override", "PATCH") },
+		"it names the method in a GET":        func(r *http.Request) { r.Header.Set("X-HTTP-Method-Override", r.Method); r.Method = "GET" },
+		"it has an empty Authorization":       func(r *http.Request) { r.Header.Del("X-Auth-Token"); r.Header.Set("Authorization", "") },
+		"it replaces the token by a key":      func(r *http.Request) { r.Header.Del("X-Auth-Token"); r.Header.Set("Idempotency-Key", "1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Contains(t, found(t, changing(change), roundtriptest.Options{}), "a request is sent once")
@@ -205,6 +222,70 @@ func TestARoundTripperMaySignLogAndSendRequestsToAMirror(t *testing.T) {
 			assert.Empty(t, found(t, changing(change), roundtriptest.Options{}))
 		})
 	}
+}
+
+func TestARoundTripperMaySendTheCallersRequestInAnotherForm(t *testing.T) {
+	override := func(name string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, r.Method); r.Method = "POST" }
+	}
+	credential := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Del("X-Auth-Token"); r.Header.Set(name, value) }
+	}
+	for name, change := range map[string]func(*http.Request){
+		"it replaces the token by Authorization": credential("Authorization", "Bearer secret"),
+		"it replaces the token by a cookie":      credential("Cookie", "session=secret"),
+		"it replaces the token by an API key":    credential("X-Api-Key", "secret"),
+		"it replaces the token by a signature in the URL": func(r *http.Request) {
+			r.Header.Del("X-Auth-Token")
+			r.URL.RawQuery += "&X-Amz-Signature=x"
+		},
+		"it adds a value to a parameter": func(r *http.Request) { r.URL.RawQuery += "&limit=100" },
+		"it adds values before and between the given ones": func(r *http.Request) {
+			r.URL.RawQuery = "limit=100&name=carol&name=alice&name=dave&name=bob&limit=2"
+		},
+		"it compresses the body": func(r *http.Request) { compress(r, func(s string) string { return s }) },
+		"it compresses the body in an encoding that is not known here": func(r *http.Request) {
+			if r.Body != nil {
+				r.Header.Set("Content-Encoding", "zstd")
+				r.Body = sent{strings.NewReader("compressed"), r.Body}
+			}
+		},
+		"it says that an empty body is compressed": func(r *http.Request) {
+			if r.Body == nil {
+				r.Header.Set("Content-Encoding", "gzip")
+			}
+		},
+		"it sends a POST with X-HTTP-Method-Override": override("X-HTTP-Method-Override"),
+		"it sends a POST with X-HTTP-Method":          override("X-HTTP-Method"),
+		"it sends a POST with X-Method-Override":      override("X-Method-Override"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.NotContains(t, found(t, changing(change), roundtriptest.Options{}), "a request is sent once")
+		})
+	}
+}
+
+// A sent body has another text than the caller's body, which it closes.
+type sent struct {
+	io.Reader
+	io.Closer
+}
+
+// compress replaces the body of r, if it has one, by a compressed form of change(its text).
+func compress(r *http.Request, change func(string) string) {
+	if r.Body == nil {
+		return
+	}
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		text = nil
+	}
+	z := new(bytes.Buffer)
+	w := gzip.NewWriter(z)
+	w.Write([]byte(change(string(text))))
+	w.Close()
+	r.Header.Set("Content-Encoding", "gzip")
+	r.Body, r.ContentLength = sent{z, r.Body}, int64(z.Len())
 }
 
 // changing returns a RoundTripper that changes a copy of each request.
