@@ -7,17 +7,51 @@ const maxChallenge = 4096
 
 // challenge returns the error and the error_description of the first Bearer challenge that
 // has one of them (RFC 6750 §3). It reads nothing else, because the other parameters say how to
-// log in. A line that is malformed or too long is ignored.
+// log in. A line that is malformed or too long is ignored, and so is an error that does not look
+// like a code, and either of the two if it may quote the token.
 func challenge(lines []string) (code, description string) {
 	for _, line := range lines[:min(len(lines), maxElements)] {
 		if len(line) > maxChallenge {
 			continue
 		}
 		if code, description, ok := bearer(line); ok && (code != "" || description != "") {
+			if !isCode(code) {
+				code = ""
+			}
+			if quotesSecret(description) {
+				description = ""
+			}
 			return code, description
 		}
 	}
 	return "", ""
+}
+
+// isCode reports whether an error looks like a code, such as "invalid_token", rather than a text
+// or a part of the request.
+func isCode(s string) bool {
+	return len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
+}
+
+// quotesSecret reports whether a description may quote the token or another secret of the
+// request, because it has the beginning of a JWT or a long word of both letters and digits.
+func quotesSecret(s string) bool {
+	letters, digits, n := false, false, 0 // in the word so far
+	for i := range len(s) {
+		switch c := s[i]; {
+		case isDigit(c):
+			digits = true
+		case 'a' <= lower(c) && lower(c) <= 'z':
+			letters = true
+		case strings.IndexByte("-._~+/=", c) < 0: // not in a token68, either
+			letters, digits, n = false, false, 0
+			continue
+		}
+		if n++; n >= 20 && letters && digits {
+			return true
+		}
+	}
+	return strings.Contains(s, "eyJ")
 }
 
 // bearer does what challenge does, for one line. It returns false if the line is malformed. It
