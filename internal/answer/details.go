@@ -170,7 +170,7 @@ func decode(body []byte, status, depth int, at place) details {
 	}
 	sentence := f.sentence
 	if at == top && f.title == nil && f.code == nil && f.errorCode == nil && !says(f.err) {
-		f.description, f.named = nil, nil
+		f.description, f.named, f.more = nil, nil, nil
 	}
 	errText := text(f.err)
 	switch c := visible(errText); {
@@ -182,11 +182,24 @@ func decode(body []byte, status, depth int, at place) details {
 	}
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
-		first.detail, first.errorMsg, first.message, first.title,
-		f.detail, f.explanation, f.description, f.named, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
+		first.detail, first.errorMsg, first.message, first.title, f.detail,
 	} {
 		if d.better(text(raw)) {
 			break
+		}
+	}
+	var room [128]byte
+	generic := isGeneric(shown(room[:0], d.message))
+	if generic { // {"message": "Error", "title": …}: of the requested resource, perhaps
+		f.explanation, f.description, f.named, f.title, inner.explanation, inner.title = nil, nil, nil, nil, nil, nil
+	}
+	if saysLittle(d.message) {
+		for _, raw := range [...][]byte{
+			f.explanation, f.description, f.named, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
+		} {
+			if d.better(text(raw)) {
+				break
+			}
 		}
 	}
 	innermost := parseFields(object(inner.innerError))
@@ -201,9 +214,12 @@ func decode(body []byte, status, depth int, at place) details {
 		d.retryDelay = text(info(f.detail, "RetryInfo", "retryDelay"))
 	}
 	if len(d.message) == 0 || saysLittle(d.message) { // {"error": "Bad Request", "message": ["name is missing"]}
-		below := descend(whole, f, status, depth, at)
+		below := descend(whole, f, status, depth, at, generic)
 		d.better(below.message)
 		d.fill(below)
+	}
+	if more := text(f.more); saysLittle(d.message) && bytes.IndexByte(more, ' ') >= 0 && !bytes.HasPrefix(visible(more), []byte("http")) { // not only where to find more
+		d.better(more)
 	}
 	if at == top && len(d.message) == 0 {
 		d.message = text(claim(whole))
@@ -286,8 +302,9 @@ func (d *details) fill(other details) {
 
 // descend looks for a message in the members of an object that are objects or arrays
 // themselves, first in those whose names usually hold a message. At the top level, it
-// looks only at these and at members that look like errors.
-func descend(whole []byte, f fields, status, depth int, at place) (d details) {
+// looks only at these and at members that look like errors. Next to a generic message, a
+// member looks like errors only if its name says so.
+func descend(whole []byte, f fields, status, depth int, at place, generic bool) (d details) {
 	if depth >= maxDepth {
 		return d
 	}
@@ -315,7 +332,7 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		isText := len(value) > 0 && value[0] == '"'
 		isList := len(value) > 0 && value[0] == '['
 		held := at == top && holdsMessages(plain, value)
-		if at == top && !held && !isError(plain, value) {
+		if at == top && !held && !isError(plain, value) || generic && !holdsErrors(plain, value) {
 			continue
 		}
 		if isList || len(value) > 0 && value[0] == '{' {
@@ -327,7 +344,7 @@ func descend(whole []byte, f fields, status, depth int, at place) (d details) {
 		case held:
 			d.take(decodeInner(value, status, depth+1, within))
 		case at == texts && isLocation(plain, value):
-			d.take(descend(value, fields{}, status, depth+1, lists))
+			d.take(descend(value, fields{}, status, depth+1, lists, false))
 		case echoes(plain) && !(translated && isText && string(plain) == "value") && !(at == texts && isField(plain, value)):
 		case at != top && isSecret(plain) && !(isList && at >= nested): // {"errors": {"password": ["is too short"]}}
 		case isText && at == texts && bytes.IndexByte(value, ' ') >= 0:
@@ -384,13 +401,25 @@ func namesError(plain []byte) bool {
 // message. HAL embeds errors. Of a list of messages, the first element decides.
 func isError(plain, value []byte) bool {
 	switch string(plain) {
-	case "embedded", "violations", "invalidparams":
+	case "embedded":
 		return true
 	case "messages":
 		element := firstElement(value)
 		return isCoded(element) || has(element, "id") && has(element, "defaultmessage") // VMware
 	}
-	return namesError(bytes.TrimSuffix(plain, []byte("s"))) || isCoded(value)
+	return holdsErrors(plain, value) || isCoded(value)
+}
+
+// holdsErrors reports whether a member holds errors, judging by its plain name alone. A value
+// that HAL embeds may also be the requested resource.
+func holdsErrors(plain, value []byte) bool {
+	switch string(plain) {
+	case "violations", "invalidparams":
+		return true
+	case "embedded":
+		return has(value, "errors")
+	}
+	return namesError(bytes.TrimSuffix(plain, []byte("s")))
 }
 
 // isCoded reports whether an object has both a code and a message.
@@ -537,6 +566,7 @@ type fields struct {
 
 	awsType    []byte // "__type", which names the error
 	innerError []byte // Microsoft's {"error": {"innerError": {"request-id": …}}}
+	more       []byte // IBM's "moreInformation", which counts like a description, but only if no other message says more
 
 	sentence []byte // the last value that is not an object, under another name that ends in "error" or "fault"
 	object   []byte // the last object under any other name, unless it echoes the request
@@ -567,6 +597,9 @@ func parseFields(object []byte) (f fields) {
 			}
 		case string(name) == "__type":
 			f.awsType = value
+		case string(plain) == "moreinformation":
+			f.more = value
+			f.others++
 		case len(value) > 0 && value[0] == '{' && (!echoes(plain) || string(plain) == "response"): // {"Response": {"Error": {…}}}
 			f.object = value
 			f.objects++
@@ -608,7 +641,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errs
 	case "errordescription", "errordesc", "errordetail", "errordetails", "errorsummary", "errorinfo", "errinfo":
 		return &f.errorDescription
-	case "description", "desc", "info", "moreinformation":
+	case "description", "desc", "info":
 		return &f.description
 	case "explanation", "reason":
 		return &f.explanation
@@ -711,12 +744,16 @@ func isStatus(c []byte) bool {
 // wrong, or only says where to find more, as Keycloak's error_description does.
 func saysLittle(message []byte) bool {
 	var room [128]byte // enough for the longest phrase
-	if len(message) <= len(room) {
-		message = appendVisible(room[:0], message)
-	} else {
-		message = bytes.TrimSpace(message)
-	}
+	message = shown(room[:0], message)
 	return len(message) == 0 || isStatus(message) || isGeneric(message) || len(message) > 8 && bytes.EqualFold(message[:8], []byte("for more"))
+}
+
+// shown does what visible does, in room, unless the message does not fit.
+func shown(room, message []byte) []byte {
+	if len(message) <= cap(room) {
+		return appendVisible(room, message)
+	}
+	return bytes.TrimSpace(message)
 }
 
 // isGeneric reports whether a message is a sentence that frameworks put before the errors of
