@@ -17,6 +17,7 @@ import "strings"
 //	decrypt > token    "token" follows "decrypt", with at most a name and then linking
 //	                   words between them
 //	!decrypt > token   … and is stated as a fact
+//	nbf|iat & future   one of each occurs in the same clause
 //	-locked            none of the alternatives occurs in the sentence; a minus can also
 //	                   precede the other forms
 type Text struct {
@@ -55,6 +56,21 @@ func sentence(text string) (first, rest string) {
 	return text, ""
 }
 
+// clause cuts the first clause off a sentence.
+func clause(s string) (first, rest string) {
+	for i := range len(s) {
+		switch s[i] {
+		case '(', ')', '[', ']':
+			return s[:i], s[i+1:]
+		case ',', ':', ';', '-':
+			if i+1 < len(s) && isSpace(s[i+1]) {
+				return s[:i], s[i+1:]
+			}
+		}
+	}
+	return s, ""
+}
+
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 func fits(s string, words []string) bool {
@@ -70,6 +86,15 @@ func fits(s string, words []string) bool {
 func fitsLine(s, line string) bool {
 	if first, ok := strings.CutPrefix(line, "^"); ok {
 		return startsWith(s, strings.TrimLeft(s, " \t\r"), first)
+	}
+	if left, right, both := strings.Cut(line, " & "); both {
+		for s != "" {
+			var c string
+			if c, s = clause(s); fitsLine(c, left) && fitsLine(c, right) {
+				return true
+			}
+		}
+		return false
 	}
 	line, fact := strings.CutPrefix(line, "!")
 	left, right, subject := strings.Cut(line, " ~ ")
@@ -228,8 +253,8 @@ func isForeign(word string) bool {
 	return false
 }
 
-// isLogin reports whether the session at position i of s begins with a login: "user
-// session", but not "upload session".
+// isLogin reports whether the session at position i of s begins with a login, as most do: "user
+// session", "vCenter session", but not "upload session".
 func isLogin(s string, i int) bool {
 	for range 3 {
 		word, start, adjacent := wordBefore(s, i)
@@ -238,19 +263,24 @@ func isLogin(s string, i int) bool {
 		}
 		var room [16]byte // longer than any word below
 		switch string(lowered(room[:], word)) {
-		case "current", "active", "previous", "old":
-			i = start
-			continue
-		case "user", "account", "login", "logon", "auth", "authentication", "authenticated", "sso", "web", "browser", "client", "api",
-			"iam", "keystone", "cloud", "console", "portal", "s": // "user's session"
+		case "user", "account", "login", "logon", "auth", "authentication", "authenticated", "sso", "console", "portal", "s": // "user's session"
 			return true
+		case "upload", "download", "import", "export", "transfer", "copy", "migration", "backup", "restore", "replication", "sync", // for data
+			"file", "image", "media", "stream", "streaming", "video", "audio", "recording", "share", "sharing", "preview", "edit", "editing", "editor",
+			"payment", "checkout", "cart", "card", "order", "shopping", "purchase", "billing", "booking", "reservation", "ticket", // for goods
+			"sms", "email", "otp", "totp", "mfa", "2fa", "factor", "pin", "captcha", "recaptcha", "verification", "challenge", "confirmation", // for one step with an account
+			"registration", "signup", "activation", "invitation", "enrollment", "reset", "recovery", "onboarding", "device", "pairing",
+			"game", "chat", "conversation", "meeting", "conference", "call", "voice", "training", "lab", "exam", "quiz", "survey", // for people
+			"ssh", "rdp", "vnc", "terminal", "shell", "desktop", "tunnel", "vpn", "bgp", "tcp", "tls", "ssl", "websocket", "ftp", "sftp", "smtp", // of other protocols
+			"database", "db", "sql", "query", "transaction", "spark", "notebook", "debug", "test", "scan", "search", "build", "job", "batch", "lock", "lease", "consul", "zookeeper":
+			return false
 		}
 		switch kindOf(word) {
 		case plain, foreign, aspect, subjectNoun, otherNoun:
-			return false
 		default:
 			return true
 		}
+		i = start
 	}
 	return true
 }
@@ -322,21 +352,27 @@ func beginsName(s string, at, end int) bool {
 		if isToken(word) { // "invalid JWT token"
 			continue
 		}
-		var room [16]byte // longer than any word below
-		switch string(lowered(room[:], word)) {
-		case "received", "presented", "passed", "detected", "found", "error", "exception", "signature", "value",
-			"please", "try", "log", "login", "sign", "authenticate", "reauthenticate", "re", "get", "obtain":
-			return false
-		}
-		if strings.ContainsAny(word, "0123456789") { // the token itself
-			return false
-		}
-		switch kindOf(word) {
-		case plain, foreign, aspect, subjectNoun, otherNoun:
-			return true
-		default:
-			return false
-		}
+		return isPart(word)
+	}
+}
+
+// isPart reports whether a word after "token" names a part of one or of a request, or another
+// thing, rather than stating a fault of the token or quoting the token.
+func isPart(word string) bool {
+	var room [16]byte // longer than any word below
+	switch string(lowered(room[:], word)) {
+	case "access": // "access denied"
+		return false
+	case "header", "headers", "prefix", "scheme", "claim", "claims", "scopes", "permission", "permissions", "privileges", "parameter", "parameters", "param", "params",
+		"field", "fields", "name", "payload", "body", "algorithm", "encoding", "version", "kind", "level", "usage", "purpose", "source", "origin", "location",
+		"provider", "exchange", "introspection", "tenant", "realm", "domain", "organization", "owner", "option", "options", "configuration", "config", "url", "uri", "path", "query", "grant", "bucket":
+		return true
+	}
+	switch kindOf(word) {
+	case foreign, aspect, subjectNoun, otherNoun:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -163,8 +163,9 @@ var (
 			"no such host|dns|dial|lookup|i o|eof|broken pipe|upstream|backend|overloaded|busy|internal error|server error|service error|system error|unknown error|unexpected error|bad gateway|is down|deadline exceeded|canceled|too many requests|certificate|tls|network error|" +
 			"5xx|500|502|503|504|status 5*|code 5*|http 5*|returned 5*", "-session time*|login time*|idle time*", "token|session|signature*|ak|ak sk|aksk|access key|accesskey|sk|secret key|secretkey|app|app key|appkey|credential|credentials|timestamp"}, Unknown, "failed to verify token: connection to IAM refused"},
 		// A new token would have the same faults, or is as early.
-		{[]string{"audience*|aud|issuer*|iss|azp|scope|scopes|subject|claim|claims|insufficient permission*|insufficient privilege*|insufficient role*", "-exp|expired|expiry|expiration|x subject token|ak|sk|aksk|ak sk|access key|appkey|app key|x sdk*|hmac*"}, Unknown, "Invalid token: audience mismatch"},
-		{[]string{"token|jwt|it", "valid yet|yet valid|active yet|yet active|usable yet|yet usable|valid before|not before|used before|valid until|before issued|before it was issued|issued in the future|from the future|nbf|iat"}, Unknown, "The token is not valid yet."},
+		{[]string{"audience*|aud|issuer*|iss|azp|scope|scopes|subject|claim|claims|insufficient permission*|insufficient privilege*|insufficient role* & " +
+			"not|no|isn|aren|doesn|don|didn|cannot|must|mismatch*|differ*|wrong|invalid|incorrect|bad|illegal|malformed|missing|lack*|insufficient|requir*|need*|expect*|unexpected|unknown|unsupported|untrusted|disallowed|allowed|denied|fail*|without|outside|exceed*|empty|another", "-exp|expired|expiry|expiration|x subject token|ak|sk|aksk|ak sk|access key|appkey|app key|x sdk*|hmac*"}, Unknown, "Invalid token: audience mismatch"},
+		{[]string{"token|jwt|it", "valid|active|usable|used|issued|from the future|not before|nbf|iat & yet|future|not before|not valid before|invalid before|before issued|before it was issued|before it is valid|before valid|before nbf|before the nbf", "-no longer"}, Unknown, "The token is not valid yet."},
 		{[]string{"token|session|jwt ~ invalid|not valid|no longer valid|not found"}, TokenExpired, "The token is invalid."},
 		{[]string{"!expired|invalid|revoked > token|x auth token|jwt"}, TokenExpired, "Invalid token."},
 	}
@@ -205,8 +206,9 @@ var (
 	loginTexts = slices.Concat(lockTexts, expiryTexts, []Text{
 		{[]string{"account|user ~ disabled|deactivated|suspended|frozen"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
 		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
-		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct", "-authentication credentials"}, CredentialRejected, "The username or password is wrong."},
-		{[]string{"!incorrect|wrong|invalid|bad > password|credentials|username or password|user name or password|username password", "-authentication credentials"}, CredentialRejected, "Incorrect password."},
+		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct", "-authentication credentials ~ invalid"}, CredentialRejected, "The username or password is wrong."},
+		{[]string{"!incorrect|wrong|invalid|bad > password|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
+		{[]string{"!incorrect|wrong|invalid|bad > credentials", "-invalid authentication credentials"}, CredentialRejected, "Invalid credentials."},
 	}, tokenTexts)
 	conflictTexts = []Text{
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
