@@ -361,7 +361,7 @@ func beginsName(s string, at, end int) bool {
 func isPart(word string) bool {
 	var room [16]byte // longer than any word below
 	switch string(lowered(room[:], word)) {
-	case "access": // "access denied"
+	case "access", "login", "logon": // "access denied", "login required"
 		return false
 	case "header", "headers", "prefix", "scheme", "claim", "claims", "scopes", "permission", "permissions", "privileges", "parameter", "parameters", "param", "params",
 		"field", "fields", "name", "payload", "body", "algorithm", "encoding", "version", "kind", "level", "usage", "purpose", "source", "origin", "location",
