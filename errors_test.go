@@ -477,6 +477,8 @@ func TestErrorBodiesOfOtherCloudsAndOfFrameworksAreParsed(t *testing.T) {
 		"a code that is a generic sentence":        {400, `{"error":"validation_failed","message":"Validation failed"}`, "validation_failed", "Validation failed", ""},
 		"a generic sentence and a resource":        {400, `{"message":"Validation error","user":{"code":"7","message":"s3cr3t text with spaces"}}`, "", "Validation error", ""},
 		"a generic sentence and a title":           {400, `{"message":"Error","title":"s3cr3t words","description":"s3cr3t words","reason":"s3cr3t words","userMessage":"s3cr3t words"}`, "", "Error", ""},
+		"a generic error and a resource":           {400, `{"error":"Validation error","user":{"code":"7","message":"s3cr3t text with spaces"}}`, "", "Validation error", ""},
+		"a generic description and a title":        {400, `{"code":"X","description":"Error","title":"s3cr3t words"}`, "X", "Error", ""},
 		"a generic sentence and HAL":               {400, `{"message":"Validation failed","_embedded":{"errors":[{"message":"name is missing"}]}}`, "", "name is missing", ""},
 		"a generic sentence and a resource in HAL": {400, `{"message":"Validation failed","_embedded":{"user":{"message":"s3cr3t words"}}}`, "", "Validation failed", ""},
 		"a generic sentence in an error":           {400, `{"error":{"message":"Invalid input","title":"s3cr3t words","user":{"message":"s3cr3t words"},"fieldErrors":{"name":"is too short"}}}`, "", "is too short", ""},

@@ -190,17 +190,24 @@ func decode(body []byte, status, depth int, at place) details {
 	}
 	var room [128]byte
 	generic := isGeneric(shown(room[:0], d.message))
-	if generic { // {"message": "Error", "title": …}: of the requested resource, perhaps
-		f.explanation, f.description, f.named, f.title, inner.explanation, inner.title = nil, nil, nil, nil, nil, nil
+	if generic { // {"error": {"message": "Error", "title": …}}: of the requested resource, perhaps
+		inner.explanation, inner.title = nil, nil
 	}
 	if saysLittle(d.message) {
-		for _, raw := range [...][]byte{
+		for i, raw := range [...][]byte{
 			f.explanation, f.description, f.named, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 		} {
+			if generic && i < 4 { // {"message": "Error", "title": …}
+				continue
+			}
 			if d.better(text(raw)) {
 				break
 			}
+			generic = isGeneric(shown(room[:0], d.message))
 		}
+	}
+	if generic {
+		f.explanation, f.description = nil, nil
 	}
 	innermost := parseFields(object(inner.innerError))
 	for _, raw := range [...][]byte{f.requestID, inner.requestID, first.requestID, innermost.requestID} {
