@@ -15,7 +15,7 @@ import (
 // requests of the account pause until Retry-After has elapsed. They are then sent at a
 // pace that the service accepts, in order of [Priority] and arrival; retries, and up to
 // 24 requests with the same deadline as one that was sent, usually go before other
-// requests of the same priority, but a request that has been sent three times waits in order
+// requests of the same priority, but a request that has been sent four times waits in order
 // of arrival. A request that would miss its deadline overtakes others that have plenty of
 // time. While callers without a deadline give up, requests that have waited about as long
 // yield to newer ones. A Retry-After of more than 24 hours counts as 24 hours.

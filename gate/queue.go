@@ -114,7 +114,7 @@ type lane struct {
 const mostPassed = 9
 
 // lateResend is the lowest resend count at which a retry waits in order of arrival.
-const lateResend = 3
+const lateResend = 4
 
 // lanes holds an account's waiters by priority, the most urgent first. Inner requests have
 // a queue of their own.
