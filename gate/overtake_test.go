@@ -53,6 +53,48 @@ func TestCallsWithLittleTimeOvertakeThoseThatHavePlenty(t *testing.T) {
 	}
 }
 
+// It waits in order of arrival otherwise.
+func TestALateRetryWithLittleTimeOvertakesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, wait := queueOf(t, 500, 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		r := Request{Key: "k", Resend: lateResend}
+		ticket, err := c.g.Wait(ctx, r)
+		assert.NoError(t, err)
+		c.g.Observe(r, ticket, Outcome{Result: Accepted})
+		wait()
+	})
+}
+
+// A call may be refused whatever the pace, because of what it asks for. If all its retries
+// went first, half of the others would fail.
+func TestACallThatIsAlwaysRefusedDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		always := func(result Result) func() Outcome { return func() Outcome { return Outcome{Result: result} } }
+		others := &crowd{g: g, service: always(Accepted)}
+		refused := &crowd{g: g, service: always(Throttled)}
+		start := func(c *crowd, timeout time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			c.call(ctx)
+		}
+		var calls sync.WaitGroup
+		for n := range 5 * 300 {
+			if n >= 600 && n%150 == 0 { // after two minutes
+				calls.Go(func() { start(refused, 20*time.Second) })
+			}
+			calls.Go(func() { start(others, 10*time.Second) })
+			time.Sleep(200 * time.Millisecond)
+		}
+		calls.Wait()
+		assert.Zero(t, refused.answered)
+		t.Logf("%d of 1500 other calls were answered", others.answered)
+		assert.GreaterOrEqual(t, others.answered, 1400)
+	})
+}
+
 // The second call must not overtake the first, which then would be too late.
 func TestSeveralCallsWithLittleTimeOvertakeTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -47,9 +47,9 @@ import (
 // HttpProxy and IgnoreSSLVerification of c. (If c has either, the SDK ignores these three
 // settings.) If the RoundTripper of c passes its requests to t, it stays above t; if
 // Configure cannot see that, because neither an exported field nor a method named
-// WrappedRoundTripper or Unwrap reveals t, the requests fail with an error. Several builders may use the same t, and then share its connections.
-// Configure the builders one after the other and use the same c for all of them, because
-// the first call sets Base.
+// WrappedRoundTripper or Unwrap reveals t, the requests fail with an error. Several builders
+// may use the same t, and then share its connections. Configure the builders one after the
+// other and use the same c for all of them, because the first call sets Base.
 //
 // If your credential is an access key (AK/SK, basic or global), pass it to Configure too.
 // Configure then calls WithCredential, and an [aksk.Transport] below t makes sure that

@@ -34,8 +34,8 @@ type Details struct {
 //	[{one of the above}, …]
 //
 // Names may be spelled in other ways, such as errorCode, errMsg or faultstring. If there is no
-// other code, it is AWS's __type or the reason in an ErrorInfo of Google. An object
-// or a message may be JSON inside a string. If the value of a name that usually holds a
+// other code, it is AWS's __type or the reason in an ErrorInfo of Google. An object or a
+// message may be JSON inside a string. If the value of a name that usually holds a
 // message is an object or an array, the message is the first one within it, no more than
 // a few levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. An
 // echo of the request is never a message, because it may be secret (see place, echoes and
@@ -45,8 +45,8 @@ type Details struct {
 // declared as text/plain or text/html, or a JSON string with a short text of several
 // words, that text becomes the message. Decode ignores all other bodies. If there is then no
 // message, or one that only names a status, the error and error_description of a Bearer
-// challenge in WWW-Authenticate (RFC 6750 §3) count, but nothing else of that header. A message without
-// any printable character, or that is JSON without a message, becomes U+FFFD, because a
+// challenge in WWW-Authenticate (RFC 6750 §3) count, but nothing else of that header. A
+// message without any printable character, or that is JSON without a message, becomes U+FFFD, because a
 // body with an unreadable message does not mean the same as one without a message.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a

@@ -470,6 +470,10 @@ func TestPaceIsRaisedWhenAndAsFarAsTheBracketAllows(t *testing.T) {
 	try := func(c *Controller, burst0, over float64, held time.Duration) {
 		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = closedBy, 10, over, 10*(1+over), burst0, 100*sec-held
 	}
+	slow := func(c *Controller, busy, base, over float64) {
+		c.pace, c.lo, c.hi, c.burst0, c.holding = 0.05, 0.05, 0.055, 0.5, 1e3
+		c.busy, c.base, c.over = busy, base, over
+	}
 	for name, tt := range map[string]struct {
 		set     func(*Controller)
 		want    float64
@@ -489,6 +493,9 @@ func TestPaceIsRaisedWhenAndAsFarAsTheBracketAllows(t *testing.T) {
 		"closed bracket: held for ten units":                                                                            {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
 		"closed bracket: probed after ten units":                                                                        {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
 		"closed bracket: probed later after probes that found nothing":                                                  {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"slower than one request in 15 s: held for five requests":                                                       {func(c *Controller) { slow(c, 99, 0, 0) }, 0.05, 0},
+		"slower than one request in 15 s: doubled after five requests":                                                  {func(c *Controller) { slow(c, 100, 0, 0) }, 0.1, 0},
+		"slower than one request in 15 s, and proven: doubled again":                                                    {func(c *Controller) { slow(c, 0, 0.025, 1) }, 0.1, 0},
 		"not raised within the time of four requests":                                                                   {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
 		"raised after the time of four requests":                                                                        {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
 		"not raised within a quarter of a silence":                                                                      {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},

@@ -812,6 +812,29 @@ func TestWaitThatWasRequiredAfterThreeEpochsIsNoOutage(t *testing.T) {
 	}
 }
 
+func TestWaitThatWasRequiredSeveralTimesLowersTheLeastPaceUntilItIsDisproved(t *testing.T) {
+	for name, tt := range map[string]struct {
+		asked, starved float64
+		heardAt        time.Duration // the refused request was sent at 12 s, and the pause ended at 12.5 s
+		want, kept     float64
+	}{
+		"confirmed":                              {0, 20, -8 * sec, 0.5 / 20, 20},
+		"confirmed, with a shorter Retry-After":  {5, 20, -8 * sec, 0.5 / 20, 20},
+		"not confirmed":                          {0, 20, 10 * sec, 0.5 / 18, 18},
+		"a longer Retry-After counts":            {30, 20, 10 * sec, 0.5 / 30, 18},
+		"no less than one request in 90 seconds": {0, 80, -70 * sec, 1. / 90, 80},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.begin, c.probes, c.silence, c.wanted, c.pause = 2*sec, 1, 0, 0, 12500*ms
+			c.asked, c.starved, c.longest, c.heardAt, c.pace = tt.asked, tt.starved, tt.starved, tt.heardAt, 1e-9
+			c.judge(12500*ms, 0)
+			assert.InDelta(t, tt.want, c.pace, 1e-9)
+			assert.InDelta(t, tt.kept, c.starved, 1e-9)
+		})
+	}
+}
+
 func TestLimitThatAcceptsOneRequestInMoreThan15SecondsIsFound(t *testing.T) {
 	for _, every := range []float64{20, 36, 60} {
 		for _, retryAfter := range []time.Duration{0, sec, 5 * sec} {
