@@ -1,6 +1,7 @@
 package iamhttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,10 @@ func (c *call) findAccount() error {
 // sendGated asks the gate. If the gate admits the request, sendGated sends it once and
 // reports the outcome to the gate.
 func (c *call) sendGated() (resp *http.Response, err error) {
-	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
+	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait, Method: cmp.Or(c.req.Method, http.MethodGet)}
+	if c.req.URL != nil {
+		r.Path = c.req.URL.Path
+	}
 	if r.MaxWait == math.MaxInt64 {
 		r.MaxWait = 0 // 0 means no limit
 	}

@@ -92,6 +92,8 @@ type account struct {
 	tried      int           // number of trials since one was accepted
 	used       hold          // the latest hold with a window
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
+	suspects   suspects
+	owns       map[uint64]*ownAccount // the own accounts of endpoints, by route or resource
 }
 
 // A sent is an admitted request whose outcome is not known yet.
@@ -193,6 +195,17 @@ func (a *account) landed() int64 {
 	return n
 }
 
+// admit implements Wait. It returns errForgotten if the account was forgotten, and errOwn if
+// the request's endpoint has an own account.
+func (a *account) admit(ctx context.Context, r Request) (Ticket, error) {
+	// The common case: the account is not known to be throttled, no request waits, and the
+	// window is not full.
+	if 2*a.flying.Add(1) <= a.window.Load() {
+		return a.sample(), nil
+	}
+	return a.wait(ctx, r)
+}
+
 // wait is the slow path of Wait. The caller has already incremented flying.
 func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.entering.Add(1)
@@ -254,6 +267,7 @@ func (a *account) hurry(w *waiter) {
 // enqueue makes a request wait. If the request is refused instead, it returns an error and,
 // unless the context has ended or the account was forgotten, a waiter that does not wait.
 func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, error) {
+	e := r.endpoint() // without the lock, because it takes time
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flying.Add(-1)
@@ -268,6 +282,9 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		}
 		return nil, errForgotten
 	}
+	if o, _ := a.ownOf(e); o != nil && !inner {
+		return nil, errOwn
+	}
 	if w := a.window.Load(); w >= 0 { // from now on, responses take the lock
 		a.slow = w
 		a.window.Store(-1)
@@ -278,7 +295,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now(), inner: inner}
+	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now(), endpoint: e, inner: inner}
 	if d, ok := ctx.Deadline(); ok { // not d.Sub(a.origin), because the wall clock may have been set since
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
@@ -329,7 +346,7 @@ func (a *account) calm() bool {
 	if a.pacer == nil || a.gate.fleet != nil || a.waiting()+a.inner.n+len(a.tickets) > 0 || a.entering.Load() < a.flying.Load() {
 		return false
 	}
-	return a.now()-max(a.throttled, a.waited, a.resumes()) > max(calmAfter, calmSilences*a.pacer.Silence())
+	return a.now()-max(a.throttled, a.waited, a.resumes()) > max(calmAfter, calmSilences*a.pacer.Silence()) && a.ownsCalm()
 }
 
 // discount widens a window that was found full, so that requests that have been in flight
@@ -380,7 +397,7 @@ func (a *account) unsend(t Ticket) {
 }
 
 // observe implements Observe, except for the outcomes with ticket 0 that land handles.
-func (a *account) observe(t Ticket, o Outcome) {
+func (a *account) observe(r Request, t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
@@ -405,11 +422,17 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.turnAway(now)
 			return
 		}
+		if own, _ := a.ownOf(r.endpoint()); own != nil { // since the request was sent
+			a.pacer.Unknown(now, s.Send)
+			own.refusedElsewhere(o)
+			return
+		}
 	case Accepted:
 		a.accepted.Add(1)
 		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
 			a.heardAfter(now, s)
+			a.acceptedAt(now, r)
 		}
 		if t > a.hold.ticket { // the service accepts requests although its stated window has not ended
 			if left := a.hold.stated - now; left > time.Second && left > (a.hold.stated-a.hold.from)/8 {
@@ -444,6 +467,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	a.state(now, o, begins)
 	if begins {
 		a.throttled = now
+		a.refusedAt(now, r.endpoint())
 		// Processes that received the same Retry-After must not resume at the same
 		// moment.
 		if most := jitter(a.pacer.Paused() - now); most > 0 {
@@ -528,7 +552,9 @@ func (a *account) dispatch() {
 			w = free[turn]
 			w.queue.remove(w)
 		} else {
-			w, turn = a.lanes.pop(a.pacer.Probing())
+			turn = a.lanes.next(func(i int) bool { return a.lanes[i].waiting() > 0 })
+			w = a.suspects.instead(a.lanes[turn].head(a.pacer.Probing()), &a.lanes[turn])
+			w.queue.remove(w)
 		}
 		if a.hold.until <= now && a.shouldDefer(w, now) {
 			w.deferred = true
@@ -666,6 +692,11 @@ func (a *account) stats() (Stats, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := Stats{Waiting: a.waiting() + a.inner.n, Flying: int(max(a.flying.Load()-a.entering.Load(), 0)) + len(a.tickets)}
+	for _, o := range a.owns {
+		more, _ := o.stats()
+		s.Waiting += more.Waiting
+		s.Flying += more.Flying
+	}
 	if a.pacer != nil {
 		now := a.now()
 		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.resumes()-now, 0)

@@ -20,6 +20,12 @@ import (
 // time. While callers without a deadline give up, requests that have waited about as long
 // yield to newer ones. A Retry-After of more than 24 hours counts as 24 hours.
 //
+// Requests whose Method and Path are set are also compared by endpoint, which is the method
+// and the path or, without what looks like an ID in the path, a route. If requests to one
+// endpoint are refused several times and others are accepted, the endpoint is treated like an
+// account of its own for a minute or more. A pause of one then does not apply to the other.
+// There is no such separation in a fleet.
+//
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
 // that use the same accounts. It forgets keys that have not been used for 10 to 20 minutes
@@ -58,15 +64,17 @@ type Adaptive struct {
 func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	for {
 		a := g.account(r.Key)
-		// The common case: the account is not known to be throttled, no request waits, and
-		// the window is not full.
-		if 2*a.flying.Add(1) <= a.window.Load() {
-			return a.sample(), nil
+		t, err := a.admit(ctx, r)
+		if err == errOwn {
+			t, err = a.admitOwn(ctx, r)
 		}
-		if t, err := a.wait(ctx, r); err != errForgotten {
+		switch err {
+		case errForgotten:
+			g.forget(r.Key, a)
+		case errOwn: // and that has been forgotten in the meantime
+		default:
 			return t, err
 		}
-		g.forget(r.Key, a)
 	}
 }
 
@@ -77,6 +85,12 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		return // the key is unknown, or was forgotten
 	}
 	a := v.(*account)
+	if t&own != 0 {
+		if a, t = a.issuer(r, t); a == nil {
+			return
+		}
+		r.Method, r.Path = "", ""
+	}
 	if t&sampled != 0 {
 		if o.Result == Accepted {
 			a.timed(t)
@@ -87,7 +101,7 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		a.land(o.Result == Accepted)
 		return
 	}
-	a.observe(t, o)
+	a.observe(r, t, o)
 }
 
 // Stats is a snapshot of what an [Adaptive] knows about one account. Use it for

@@ -62,6 +62,11 @@ type Request struct {
 	// iamhttp.WithMaxWait. Without either, it is zero if the context has a deadline, and
 	// otherwise 2 minutes.
 	MaxWait time.Duration
+
+	// Method and Path are the HTTP request's method and the path of its URL. With them, a
+	// gate can tell apart requests with the same key of which only some are refused. They
+	// may be empty.
+	Method, Path string
 }
 
 // A Ticket is a value that a [Gate] returns for an admitted request and gets back with the

@@ -19,6 +19,7 @@ import (
 type crowd struct {
 	g       *Adaptive
 	service service
+	path    string        // of the requests
 	timeout time.Duration // of a call, or of all calls that depend on each other
 
 	mu       sync.Mutex
@@ -43,7 +44,7 @@ func (c *crowd) call(ctx context.Context) bool {
 
 func (c *crowd) attempts(ctx context.Context) bool {
 	for n := range 20 {
-		r := Request{Key: "k", Resend: n}
+		r := Request{Key: "k", Resend: n, Path: c.path}
 		if _, ok := ctx.Deadline(); !ok {
 			r.MaxWait = 2 * time.Minute
 		}

@@ -15,8 +15,10 @@ type waiter struct {
 	held       time.Duration // for how long its refusal is held back: see telling
 	operation  int64         // the context's deadline in Unix nanoseconds; valid if limited
 	lane       int           // index of its lane
+	endpoint   endpoint      // zero for a request of an own account
 	begun      bool          // whether it continues an operation: see operations
 	deferred   bool          // whether it has been put behind the others: see account.shouldDefer
+	witness    bool          // whether it waits although it is too late behind requests to another endpoint: see account.mayTestify
 	early      bool          // whether it began to wait before the first 429
 	inner      bool          // whether it is an inner request, which is sent before all others
 	before     *waiter       // the first waiter that it overtakes: see account.mayOvertake; nil: none
@@ -40,6 +42,7 @@ type queue struct {
 	look       *waiter // the first waiter that account.free has not passed over
 	n          int
 	limited    int // number of waiters with a deadline
+	witnesses  int // number of waiters that are witnesses
 }
 
 func (q *queue) push(w *waiter) {
@@ -56,6 +59,9 @@ func (q *queue) push(w *waiter) {
 	q.n++
 	if w.limited {
 		q.limited++
+	}
+	if w.witness {
+		q.witnesses++
 	}
 }
 
@@ -74,6 +80,9 @@ func (q *queue) insert(w, before *waiter) {
 	q.n++
 	if w.limited {
 		q.limited++
+	}
+	if w.witness {
+		q.witnesses++
 	}
 }
 
@@ -98,6 +107,9 @@ func (q *queue) remove(w *waiter) {
 	q.n--
 	if w.limited {
 		q.limited--
+	}
+	if w.witness {
+		q.witnesses--
 	}
 }
 

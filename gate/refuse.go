@@ -32,12 +32,10 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	switch {
 	case late && !a.queued(w, now):
 		return &Error{RetryAfter: at - now, Err: ErrDeadline}
-	case late && a.mayOvertake(w, p, now):
+	case !late && !a.crowds(w, p, now, at, ahead), late && a.mayOvertake(w, p, now), a.mayTestify(w, p, now):
 		return nil
 	case late:
 		o.late(now)
-	case !a.crowds(w, p, now, at, ahead):
-		return nil
 	}
 	o.latest = now
 	if w.first() && p < Interactive {
@@ -148,7 +146,7 @@ func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter)
 // to a caller with more time. An inner request is sent before all others, so it may be sent
 // as long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
-	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
+	if w.witness || a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)

@@ -125,12 +125,17 @@ func (g *Adaptive) forget(key any, a *account) {
 func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for key, o := range a.owns {
+		if o.retire(hurry) {
+			delete(a.owns, key)
+		}
+	}
 	now := a.now()
 	n := a.accepted.Load() + int64(a.ticket) + a.refused //nolint:gosec // tickets never overflow an int64; they are added so that a throttled account also counts as used if its requests get a 5xx or no response
 	quiet := n == a.seen
 	a.seen = n
 	switch {
-	case a.gone, a.waiting()+a.inner.n > 0, len(a.tickets) > 0:
+	case a.gone, a.waiting()+a.inner.n > 0, len(a.tickets)+len(a.owns) > 0:
 		return false
 	case a.pacer != nil:
 		keep := max(keepQuiet, 10*a.pacer.Silence())

@@ -35,6 +35,7 @@ var families = []family{
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit. " +
 		"With `default-key`, GateKey is nil, so reads and writes have separate keys; with `key-by-host`, they share one.", twoLimitRows()},
 	{"The service refuses every PUT. One PUT per minute (`rare`) or two share the key with 5 or 20 GETs per second, which it accepts.", refusedRows()},
+	{"One endpoint is refused more often than the others, which have no limit and get 20 calls per second. In `limited`, it gets 3 calls per second and accepts one; in `refusing` and `polled`, it refuses every request of one call in three seconds, or of three workers. In `shared`, seven endpoints share a limit of 100/s, and get 1.2 times as many calls.", endpointRows()},
 	{"The account is almost quiet, and then 60 or 200 calls are made at once. Or 100 requests stay open for an hour (watches) while 10 calls per second " +
 		"are made. Or, without a limit, 300 stay open before 100 calls are made at once.", quietRows()},
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
@@ -385,6 +386,46 @@ func refusedRows() []row {
 		}
 	}
 	return rows
+}
+
+// An endpoint may have a limit of its own, or refuse all requests from the first one on.
+// Often, however, all endpoints share one limit, although some are refused more often by
+// chance.
+func endpointRows() []row {
+	const length = 10 * time.Minute
+	others := []sim.Callers{{Name: "others", Rate: 20, Timeout: 10 * time.Second}}
+	share := aim{"share of the other calls that succeed", 0.97, true, func(r *sim.Record) float64 {
+		others := r.Of("others")
+		return float64(others.OK()) / float64(len(others.Calls))
+	}}
+	var rows []row
+	for _, retryAfter := range []sim.RetryAfter{sim.Absent, "1", "5"} {
+		for _, endpoint := range []struct {
+			name    string
+			limit   float64
+			callers sim.Callers
+		}{
+			{"limited", 1, sim.Callers{Rate: 3, Timeout: 20 * time.Second}},
+			{"refusing", 1e-6, sim.Callers{Rate: 1. / 3, Timeout: 20 * time.Second}},
+			{"polled", 1e-6, sim.Callers{Workers: 3}},
+		} {
+			c := endpoint.callers
+			c.Method, c.Path = "POST", "/v3/users/1/jobs"
+			rows = append(rows, row{
+				name: fmt.Sprintf("endpoint/%s-RA%s", endpoint.name, map[sim.RetryAfter]string{sim.Absent: "0", "1": "1", "5": "5"}[retryAfter]),
+				situation: sim.Situation{
+					Limits:     []sim.Limit{{Server: sim.Bucket(endpoint.limit, 1), Method: "POST"}},
+					RetryAfter: retryAfter, Answers: "50ms", Length: length, Callers: append(others, c),
+				},
+				settings: settings{key: gate.KeyByHost}, seeds: 12, goals: []aim{share},
+			})
+		}
+	}
+	shared := sim.Situation{Limits: limit(100, 0.1), RetryAfter: sim.Seconds, Answers: "50ms", Length: length}
+	for _, name := range []string{"users", "groups", "projects", "roles", "tokens", "regions", "policies"} {
+		shared.Callers = append(shared.Callers, sim.Callers{Path: "/v3/" + name, Rate: 120. / 7, Timeout: 5 * time.Second})
+	}
+	return append(rows, row{name: "endpoint/shared", situation: shared, seeds: 12, goals: []aim{answeredOf(0, length, 0.9), sentAtMost(1.05)}})
 }
 
 // Time without requests, and requests that stay open, say nothing about the time that a

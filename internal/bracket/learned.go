@@ -89,3 +89,22 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	}
 	return c
 }
+
+// Acquit reports that the limit was not the reason for the recent refusals. It ends the
+// pause, and the Controller continues at the best pace that it knows, without an upper
+// bound.
+func (c *Controller) Acquit(now, pause time.Duration) {
+	l, ok := c.Learned()
+	if !ok {
+		return
+	}
+	l.Pace, l.Hi, l.Burst, l.Holding = max(l.Pace, l.Best), 0, l.Burst0, 0
+	l.Silence, l.Asked = min(l.Silence, 1), 0
+	fresh := Resume(now, l, pause)
+	fresh.Constants, fresh.Late = c.Constants, c.Late
+	fresh.epoch = c.epoch + 1
+	fresh.flight.flying = c.flight.flying
+	fresh.chance = c.chance
+	fresh.heard, fresh.timed, fresh.notice, fresh.noticed, fresh.heardOn = c.heard, c.timed, c.notice, c.noticed, c.heardOn
+	*c = *fresh
+}

@@ -172,3 +172,28 @@ func TestExtremeButPossibleValuesAreValid(t *testing.T) {
 		assert.True(t, l.Valid(), "%+v", l)
 	}
 }
+
+func TestAcquittedControllerSendsAtOnceAtTheBestPace(t *testing.T) {
+	c, now := taught(t)
+	for range 5 { // refusals that lower the pace
+		c.Accepted(now, c.Sent(now, 10))
+		c.Refused(now, c.Sent(now, 10), time.Minute)
+		now = c.Paused()
+		require.LessOrEqual(t, c.Next(now, 10), now)
+	}
+	c.Refused(now, c.Sent(now, 10), time.Hour)
+	require.Less(t, c.Pace(), 1.)
+	late := c.Sent(now, 10)
+
+	c.Acquit(now, now)
+	learned, _ := c.Learned()
+	assert.InDelta(t, learned.Best, c.Pace(), 0.01)
+	assert.Zero(t, learned.Hi, "there is no upper bound")
+	assert.LessOrEqual(t, c.Next(now, 10), now+time.Second)
+	pace := c.Pace()
+	assert.False(t, c.Refused(now, late, 0), "a request of before begins no pause")
+	assert.Equal(t, pace, c.Pace())
+
+	c.Acquit(now, now+time.Minute)
+	assert.Equal(t, now+time.Minute, c.Next(now, 10))
+}

@@ -81,6 +81,7 @@ type Ranking interface {
 // at once what happens, so the gate may hold its requests back until a window's stated end.
 type Solo interface {
 	Pacer
+	Acquit(now, pause time.Duration)
 	Hasten(at time.Duration)
 	Kept(until time.Duration)
 	Probes() int

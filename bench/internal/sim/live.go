@@ -133,7 +133,7 @@ func (l *live) call(ctx context.Context, kind, n int) bool {
 	if c.Hosts > 1 {
 		host = fmt.Sprintf("iam-%d.test", n%c.Hosts)
 	}
-	e.on = account{c.Process, cmp.Or(c.Method, http.MethodGet), host}
+	e.on = account{c.Process, cmp.Or(c.Method, http.MethodGet), host, cmp.Or(c.Path, "/v3/users")}
 	err := l.send(context.WithValue(ctx, errandKey{}, e), e.on, l.clients[c.Process])
 	end := time.Since(l.service.start)
 	l.mu.Lock()
@@ -143,7 +143,7 @@ func (l *live) call(ctx context.Context, kind, n int) bool {
 }
 
 func (l *live) send(ctx context.Context, on account, do func(*http.Request) (*http.Response, error)) error {
-	req, err := http.NewRequestWithContext(ctx, on.method, "http://"+on.host+"/v3/users", nil)
+	req, err := http.NewRequestWithContext(ctx, on.method, "http://"+on.host+on.path, nil)
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,8 @@ type service struct {
 // An account identifies a set of requests. Every client must apply a Retry-After at least
 // to all later requests in the same account.
 type account struct {
-	process      int
-	method, host string
+	process            int
+	method, host, path string
 }
 
 // A host has its own limits.

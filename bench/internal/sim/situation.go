@@ -59,6 +59,7 @@ type Fault struct {
 type Callers struct {
 	Name    string
 	Method  string // empty: GET
+	Path    string // empty: /v3/users
 	Process int    // number of the process, from 0; each process has its own client
 	Hosts   int    // number of hosts, which the calls use in turn; 0: one
 

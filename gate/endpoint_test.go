@@ -1,0 +1,117 @@
+package gate
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestRequestsThatDifferInIDsHaveTheSameRoute(t *testing.T) {
+	for _, tt := range []struct{ one, other string }{
+		{"/v3/users/17", "/v3/users/4711"},
+		{"/v3/users/17/roles", "/v3/users/18/roles"},
+		{"/v3/users/8f0e2b4c6d8a4f7c9b1d3e5f7a9c1b3d", "/v3/users/0000000000000000000000000000000a"},
+		{"/v3/users/123e4567-e89b-12d3-a456-426614174000", "/v3/users/deadbeef-e89b-12d3-a456-426614174fff"},
+		{"/v1/servers/srv-kx7qw9zzp0q1", "/v1/servers/srv-zz1aaaa9b0c2"},
+		{"/v1/queues/queue-7", "/v1/queues/queue-12"},
+	} {
+		one, other := Request{Method: "GET", Path: tt.one}.endpoint(), Request{Method: "GET", Path: tt.other}.endpoint()
+		assert.Equal(t, one.route, other.route, "%s and %s", tt.one, tt.other)
+		assert.NotEqual(t, one.resource, other.resource, "%s and %s", tt.one, tt.other)
+	}
+}
+
+func TestDifferentEndpointsHaveDifferentRoutes(t *testing.T) {
+	get := func(path string) Request { return Request{Method: "GET", Path: path} }
+	for _, tt := range []struct{ one, other Request }{
+		{get("/v3/users"), get("/v3/groups")},
+		{get("/v3/users"), get("/v3/users/17")},
+		{get("/v3/users/17"), get("/v3/users/17/roles")},
+		{get("/v3/users/a"), get("/v3/users/b")},
+		{get("/v3/ec2tokens"), get("/v3/s3tokens")},
+		{get("/v3/users"), get("/v3/users/")},
+		{get("/v3/users"), Request{Method: "POST", Path: "/v3/users"}},
+		{get("/v3/users"), get("")},
+	} {
+		one, other := tt.one.endpoint(), tt.other.endpoint()
+		assert.NotEqual(t, one.route, other.route, "%v and %v", tt.one, tt.other)
+		assert.NotEqual(t, one.resource, other.resource, "%v and %v", tt.one, tt.other)
+	}
+	assert.Zero(t, Request{Key: "k"}.endpoint(), "a request without method and path has no known endpoint")
+}
+
+// outcomes tells s about requests that are sent in turn: "a" and "b" are accepted and "A" and
+// "B" are refused, on two routes. The evidence that it returns is about "A".
+func outcomes(s *suspects, sequence string) float64 {
+	for _, c := range sequence {
+		e := endpoint{route: uint64(c | 0x20), resource: uint64(c|0x20) << 8}
+		if c >= 'a' {
+			s.accepted(e)
+		} else {
+			s.refused(e)
+		}
+	}
+	evidence, _ := s.evidence('a')
+	return evidence
+}
+
+func TestThereIsEvidenceOnlyIfOneEndpointIsRefusedAndOthersAreNot(t *testing.T) {
+	for _, tt := range []struct {
+		name, sequence string
+		enough         bool
+	}{
+		{"one is refused, the others are not", "AbbbAbbbbAbbbbbAbbbbA", true},
+		{"one is refused more often than accepted", "AbbbbaAbbbbbAbbbbbbabbAbbbbbAbbbbbA", true},
+		{"both are refused", "AbbbbBaaaaAbbbbBaaaaAbbbbBaaaaAbbbb", false},
+		{"one is refused as often as the share of its requests", "aaaaaaaaabAaaaaaaaaabAaaaaaaaaabAaaaaaaaaabA", false},
+		{"only one is used", "aaaaAaaaaAaaaaAaaaaAaaaa", false},
+		{"two refusals", "AbbbbbbbbbbbbbbbbAbbbbbbbbbbbbbbbbbb", false},
+		{"an outage, in which only one endpoint's request is retried", "bbbbbbbbbbbbbbbbbbAAAAAAAAAAaaabbbbb", false},
+		{"it was refused before the others were used", "AAAAAbbbbbbbbbbbbbbbbb", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			evidence := outcomes(new(suspects), tt.sequence)
+			if tt.enough {
+				assert.Greater(t, evidence, enough)
+			} else {
+				assert.Less(t, evidence, some)
+			}
+		})
+	}
+}
+
+// After a refusal of A, b was accepted, so the refusal was not due to an outage.
+func TestARefusedProbeCountsIfAnotherEndpointIsAcceptedNext(t *testing.T) {
+	before, after := new(suspects), new(suspects)
+	outcomes(before, "AbAAb")
+	outcomes(after, "AbAAa")
+	assert.InDelta(t, 2.85, before.of['a'].refused, 0.01)
+	assert.InDelta(t, 1.95, after.of['a'].refused, 0.01)
+}
+
+func TestSuspectsAreForgotten(t *testing.T) {
+	s := new(suspects)
+	for i := range 10_000 {
+		s.refused(endpoint{route: uint64(2*i + 1), resource: uint64(2*i + 2)})
+		s.accepted(endpoint{route: 3, resource: 4})
+	}
+	assert.Less(t, len(s.of), 100)
+}
+
+func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T) {
+	s, l := new(suspects), new(lane)
+	outcomes(s, "aA")
+	refused := endpoint{route: 'a', resource: 'a' << 8}
+	w, other := &waiter{endpoint: refused, resend: 1}, &waiter{endpoint: endpoint{route: 'b', resource: 'b' << 8}}
+	l.retries.push(w)
+	assert.Same(t, w, s.instead(w, l), "no other request waits")
+	l.firsts.push(other)
+	first := 0
+	for range 1000 {
+		if s.instead(w, l) == w {
+			first++
+		}
+	}
+	assert.InDelta(t, 500, first, 60)
+	assert.Same(t, other, s.instead(other, l))
+}

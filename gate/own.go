@@ -1,0 +1,222 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// A service may have a limit for one endpoint only, or may refuse requests for one resource
+// whatever the pace. Such refusals say nothing about the account's other requests, which
+// would be sent more and more slowly because of them. If the requests to an endpoint are
+// refused and the others are accepted, the endpoint therefore gets an account of its own for
+// a while. Sometimes that is a mistake. Little is lost then, because both accounts share the
+// limit, as two processes do.
+//
+// In a fleet, an endpoint has no account of its own, because the leader does not know the
+// endpoints.
+
+const (
+	enough    = 8.0 // evidence from which an endpoint gets an own account; each recent refusal of another request adds 1
+	some      = 4.0 // evidence from which a refusal says little about other requests
+	mostOwn   = 64  // maximum number of own accounts per account
+	leastSpan = time.Minute
+	mostSpan  = 15 * time.Minute
+)
+
+// An own account is the account of an endpoint. It remains until the account of the other
+// requests is forgotten, even when it is not in use.
+type ownAccount struct {
+	*account
+	until time.Duration // when its use ends, in the time of the other account
+	span  time.Duration // for how long it is used; doubles each time, unless it was not used for long
+}
+
+// errOwn is the result of account.wait if the request's endpoint has just got an own account, or
+// no longer has one.
+var errOwn = errors.New("endpoint has its own account")
+
+// A ticket of an own account has the bit own and, if the account is that of a resource, the
+// bit resource.
+const (
+	own      Ticket = 1 << 62
+	resource Ticket = 1 << 61
+)
+
+// ownOf returns the own account that is in use for the endpoint, and the bits of its tickets,
+// or nil.
+func (a *account) ownOf(e endpoint) (*account, Ticket) {
+	if len(a.owns) == 0 {
+		return nil, 0
+	}
+	now := a.now()
+	if o := a.owns[e.resource]; o != nil && now < o.until {
+		return o.account, own | resource
+	}
+	if o := a.owns[e.route]; o != nil && now < o.until {
+		return o.account, own
+	}
+	return nil, 0
+}
+
+// admitOwn is like admit, for a request whose endpoint had an own account. The own account is not
+// told the endpoint, so it does not suspect anything.
+func (a *account) admitOwn(ctx context.Context, r Request) (Ticket, error) {
+	a.mu.Lock()
+	o, bits := a.ownOf(r.endpoint())
+	a.mu.Unlock()
+	if o == nil {
+		return 0, errOwn
+	}
+	r.Method, r.Path = "", ""
+	t, err := o.admit(ctx, r)
+	if err == errForgotten {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for key, other := range a.owns {
+			if other.account == o {
+				delete(a.owns, key)
+			}
+		}
+		return 0, errOwn
+	}
+	return t | bits, err
+}
+
+// issuer returns the account that has issued the ticket, and its own ticket. The account is nil if it
+// was forgotten.
+func (a *account) issuer(r Request, t Ticket) (*account, Ticket) {
+	key := r.endpoint().route
+	if t&resource != 0 {
+		key = r.endpoint().resource
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if o := a.owns[key]; o != nil {
+		return o.account, t &^ (own | resource)
+	}
+	return nil, 0
+}
+
+// ownsCalm reports whether all own accounts are calm.
+func (a *account) ownsCalm() bool {
+	for _, o := range a.owns {
+		o.mu.Lock()
+		calm := o.gone || o.calm()
+		o.mu.Unlock()
+		if !calm {
+			return false
+		}
+	}
+	return true
+}
+
+// refusedElsewhere observes that a request was refused that another account has admitted.
+func (a *account) refusedElsewhere(o Outcome) {
+	a.flying.Add(1)
+	a.observe(Request{}, 0, o)
+}
+
+// move makes the waiters for which yes is true leave the account.
+func (a *account) move(yes func(w *waiter) bool) {
+	a.lanes.all(func(w *waiter, _ int) {
+		if yes(w) {
+			w.queue.remove(w)
+			w.ready <- errOwn
+		}
+	})
+}
+
+// leave makes all waiters leave an own account that is no longer in use.
+func (o *ownAccount) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.move(func(*waiter) bool { return true })
+}
+
+// refusedAt takes into account that a request to e was refused, which began a pause.
+func (a *account) refusedAt(now time.Duration, e endpoint) {
+	c, alone := a.pacer.(fleet1.Solo)
+	if !alone || e == (endpoint{}) {
+		return
+	}
+	a.suspects.refused(e)
+	if a.separate(now) {
+		return
+	}
+	if _, evidence, others := a.suspects.strongest(); evidence > some && innocent(others) {
+		c.Acquit(now, c.Paused())
+	}
+}
+
+// acceptedAt takes into account that a request to an endpoint was accepted.
+func (a *account) acceptedAt(now time.Duration, r Request) {
+	if len(a.suspects.of) == 0 {
+		return
+	}
+	a.suspects.accepted(r.endpoint())
+	if a.suspects.row > 1 {
+		a.separate(now)
+	}
+}
+
+// mayTestify reports whether w, which is too late only because of the waiters ahead of it, may
+// go ahead of them, because the latest refusals were all on another route, or at least of
+// another resource. If only requests to that endpoint were sent, there could be no evidence.
+func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
+	s, l := &a.suspects, &a.lanes[p.lane()]
+	if s.row < 2 || w.endpoint.resource == s.latest.resource || w.endpoint == (endpoint{}) || w.inner ||
+		l.retries.witnesses+l.firsts.witnesses >= 1<<min(s.row-1, mostLet) {
+		return false
+	}
+	w.witness = true
+	if _, late := a.late(w, now, 0); late {
+		w.witness = false
+		return false
+	}
+	w.before = l.firsts.head
+	return true
+}
+
+// innocent reports whether requests were accepted, and none was refused recently.
+func innocent(others score) bool { return others.refused < 0.5 }
+
+// separate gives the endpoint that was refused last an own account if there is enough evidence.
+// Requests that wait for this endpoint move to the own account, and a pause that it has
+// caused is over for the others. The result is false if there is not enough evidence.
+func (a *account) separate(now time.Duration) bool {
+	key, evidence, others := a.suspects.strongest()
+	if evidence < enough+others.refused {
+		return false
+	}
+	o := a.owns[key]
+	if o == nil {
+		if len(a.owns) >= mostOwn {
+			return false
+		}
+		o = &ownAccount{account: &account{gate: a.gate, key: a.key, origin: time.Now(), start: a.start}}
+		o.rng = rand.New(rand.NewPCG(a.rng.Uint64(), a.rng.Uint64()))
+		if a.owns == nil {
+			a.owns = make(map[uint64]*ownAccount)
+		}
+		a.owns[key] = o
+	}
+	if now-o.until > 2*o.span {
+		o.span = 0
+	}
+	o.span = min(max(2*o.span, leastSpan), mostSpan)
+	o.until = now + o.span
+	time.AfterFunc(o.span, o.leave)
+	o.refusedElsewhere(Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)})
+	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
+	if innocent(others) {
+		c := a.pacer.(fleet1.Solo)
+		c.Acquit(now, now)
+		a.hold, a.stated = hold{}, Limit{}
+	}
+	a.suspects = suspects{order: a.suspects.order}
+	return true
+}

@@ -1,0 +1,218 @@
+package gate
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+func always(result Result, retryAfter time.Duration) service {
+	return func() Outcome { return Outcome{Result: result, RetryAfter: retryAfter} }
+}
+
+// visitors make calls on two routes that share a gate: five per second for five minutes, with
+// a timeout of ten seconds, and three per second with a timeout of twenty.
+func visitors(t *testing.T, one, other *crowd) {
+	var calls sync.WaitGroup
+	start := func(c *crowd, timeout time.Duration) {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			c.call(ctx)
+		})
+	}
+	for n := range 15 * 300 {
+		if n%3 == 0 {
+			start(one, 10*time.Second)
+		}
+		if n%5 == 0 {
+			start(other, 20*time.Second)
+		}
+		time.Sleep(time.Second / 15)
+	}
+	calls.Wait()
+}
+
+// Without an own account, fewer than 1 % of the other calls would be answered.
+func TestAnEndpointThatIsRefusedDoesNotHoldUpOthers(t *testing.T) {
+	for name, service := range map[string]func() service{
+		"always":                           func() service { return always(Throttled, time.Second) },
+		"always, without Retry-After":      func() service { return always(Throttled, 0) },
+		"most of the time":                 func() service { return bucket(1, 1, time.Second) },
+		"most of the time, for a resource": func() service { return bucket(0.1, 1, 2*time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				others := &crowd{g: g, service: always(Accepted, 0), path: "/v3/users/1"}
+				refused := &crowd{g: g, service: service(), path: "/v3/users/2"}
+				if name != "most of the time, for a resource" {
+					refused.path = "/v3/jobs/2"
+				}
+				visitors(t, others, refused)
+				t.Logf("%d of 1500 other calls were answered", others.answered)
+				assert.GreaterOrEqual(t, others.answered, 1300)
+			})
+		})
+	}
+}
+
+// separated returns a gate in which /jobs has an own account, the account of the others, and the
+// own account.
+func separated(t *testing.T) (*Adaptive, *account, *ownAccount) {
+	t.Helper()
+	g := new(Adaptive)
+	for range 10 {
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Second})
+		for range 20 {
+			exchange(t, g, users, Outcome{Result: Accepted})
+		}
+		if a, o := ownOfJobs(g); o != nil {
+			return g, a, o
+		}
+	}
+	require.Fail(t, "there should be an own account by now")
+	return nil, nil, nil
+}
+
+func ownOfJobs(g *Adaptive) (*account, *ownAccount) {
+	a := g.account("k")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a, a.owns[jobs.endpoint().route]
+}
+
+var jobs, users = Request{Key: "k", Path: "/jobs"}, Request{Key: "k", Path: "/users"}
+
+func exchange(t *testing.T, g *Adaptive, r Request, o Outcome) {
+	t.Helper()
+	ticket, err := g.Wait(t.Context(), r)
+	require.NoError(t, err)
+	g.Observe(r, ticket, o)
+}
+
+func TestAPauseOfAnOwnAccountDoesNotApplyToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Minute})
+		start := time.Now()
+		exchange(t, g, users, Outcome{Result: Accepted})
+		assert.Less(t, time.Since(start), time.Second)
+		exchange(t, g, jobs, Outcome{Result: Accepted})
+		assert.Greater(t, time.Since(start), 50*time.Second, "the refused endpoint waits for Retry-After")
+		assert.Empty(t, a.tickets)
+		assert.Empty(t, o.tickets)
+	})
+}
+
+func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Hour})
+		go func() {
+			ticket, err := g.Wait(t.Context(), jobs)
+			assert.NoError(t, err)
+			assert.Zero(t, ticket&(own|resource), "it was sent by the other account")
+		}()
+		synctest.Wait()
+		assert.Equal(t, 1, o.waiting())
+		s, _ := g.Stats("k")
+		assert.Equal(t, 1, s.Waiting)
+
+		time.Sleep(leastSpan)
+		synctest.Wait()
+		assert.Zero(t, o.waiting())
+		assert.Len(t, a.tickets, 1)
+	})
+}
+
+// Otherwise, if the two have the same limit, a single Retry-After would be ignored for long.
+func TestARefusalOfARequestThatWasSentBeforeBelongsToTheOwnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		o.until = 0
+		early, err := g.Wait(t.Context(), jobs)
+		require.NoError(t, err)
+		require.Zero(t, early&own)
+		o.until = a.now() + time.Minute
+		g.Observe(jobs, early, Outcome{Result: Throttled, RetryAfter: time.Hour})
+		start := time.Now()
+		exchange(t, g, users, Outcome{Result: Accepted})
+		assert.Less(t, time.Since(start), time.Second)
+		assert.Greater(t, o.pacer.Paused(), time.Hour)
+	})
+}
+
+func TestEndpointsThatShareALimitStayTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, limit := new(Adaptive), bucket(4, 4, time.Second)
+		var mu sync.Mutex
+		service := func() Outcome {
+			mu.Lock()
+			defer mu.Unlock()
+			return limit()
+		}
+		one := &crowd{g: g, service: service, path: "/v3/users"}
+		other := &crowd{g: g, service: service, path: "/v3/jobs"}
+		visitors(t, one, other)
+		a := g.account("k")
+		a.mu.Lock()
+		assert.Empty(t, a.owns)
+		a.mu.Unlock()
+		t.Logf("%d and %d calls were answered", one.answered, other.answered)
+		assert.GreaterOrEqual(t, one.answered+other.answered, 1100)
+	})
+}
+
+// A led is a fleet whose pacers are not in this process.
+type led struct{ others }
+
+func (*led) Throttled(_ string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+	return struct{ fleet1.Pacer }{h.Close(retryAfter)}
+}
+
+func TestAFleetHasNoOwnAccounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		g.Join(&led{others{share: 1}})
+		for range 10 {
+			exchange(t, g, jobs, Outcome{Result: Throttled})
+			for range 20 {
+				exchange(t, g, users, Outcome{Result: Accepted})
+			}
+		}
+		_, o := ownOfJobs(g)
+		assert.Nil(t, o)
+	})
+}
+
+func TestAnAccountIsForgottenTogetherWithItsOwnAccounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := separated(t)
+		time.Sleep(time.Hour)
+		_, ok := g.Stats("k")
+		assert.False(t, ok)
+	})
+}
+
+func TestACalmOwnAccountStartsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		o.until += time.Hour
+		for range 10 { // the other account does not become calm
+			exchange(t, g, users, Outcome{Result: Throttled})
+			time.Sleep(time.Minute)
+		}
+		exchange(t, g, jobs, Outcome{Result: Accepted})
+		same, o := ownOfJobs(g)
+		assert.Nil(t, o)
+		assert.Same(t, a, same)
+	})
+}
