@@ -1,6 +1,9 @@
 package bracket
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A flight holds what is known about a limit on the number of requests in flight. A limit
 // of this kind refuses a request only if too many others are in flight. A rate limit can
@@ -22,6 +25,8 @@ type flight struct {
 	raised    int           // number that was accepted in flight when the cap was last raised; 0: not raised since a refusal
 	undone    int           // number of times in a row that a refusal within the cap has undone a raise
 	since     time.Duration // when the cap was set, or was last kept or lowered after a refusal
+	beyond    time.Duration // when the latest request beyond the cap was sent, if it has no outcome yet; 0: there is none
+	stalls    int           // number of requests beyond the cap that were refused in a row
 	hold      float64       // units, or round trips if these are longer, from since to the next trial; an unconfirmed cap is usually tested sooner
 
 	dropped time.Duration // when a cap was last dropped, the send time of the latest request
@@ -68,6 +73,7 @@ func (c *Controller) capAccepted(s Send) {
 func (f *flight) raise(n int) {
 	f.extra -= n - f.cap
 	f.cap, f.strikes, f.raised = n, 0, n
+	f.beyond, f.stalls = 0, 0
 	if f.extra <= 0 { // the whole step was accepted
 		f.step = min(2*f.step, max(1, f.cap/2))
 		f.extra = f.step
@@ -91,6 +97,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 			f.undone = 0
 		}
 		f.confirmed, f.strikes = true, 0
+		f.stalls++
 		f.hold = min(2*f.hold, c.HoldMost)
 	case !f.confirmed, f.strikes+1 >= mostCapStrikes:
 		c.dropCap()
@@ -109,7 +116,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 		f.raised = 0
 		f.cap, f.hold = max(s.flying-1, 1), c.Hold
 	}
-	f.extra, f.step, f.since = 0, 0, now
+	f.extra, f.step, f.since, f.beyond = 0, 0, now, 0
 	return true
 }
 
@@ -183,6 +190,12 @@ func (c *Controller) suspectCap(now time.Duration) {
 	f.suspect = n
 }
 
+// outlived returns the time by which the latest request beyond the cap would usually have been
+// refused.
+func (c *Controller) outlived() time.Duration {
+	return later(c.flight.beyond, max(c.refusedBy(), leastLag))
+}
+
 func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.cap, c.flight.confirmed, c.flight.strikes = n, false, 0
 	c.flight.hold, c.flight.since = c.Hold, now
@@ -212,6 +225,9 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 			return at
 		}
 	}
+	if f.beyond > 0 && f.confirmed && now >= c.outlived() {
+		f.raise(f.flying) // those in flight may stay there for long, like watches
+	}
 	full := f.extra == 0 && f.flying >= f.cap
 	doubtful := !f.confirmed && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
 	if held := seconds(now-f.since) > f.hold*max(c.unit(), c.trip); full && (doubtful || held) {
@@ -226,5 +242,10 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		// would then refuse the extra ones, like a limit on the number in flight.
 		return max(now, later(c.last, duration(c.trip/float64(4*f.cap))))
 	}
-	return max(later(c.last, duration(max(c.OwnMost, 4*c.trip))), now)
+	// The responses may be lost.
+	at := later(c.last, duration(min(seconds(c.lost())*math.Pow(2, float64(f.stalls)), max(c.OwnMost, 4*c.trip))))
+	if f.beyond > 0 && f.confirmed {
+		at = min(at, c.outlived())
+	}
+	return max(at, now)
 }

@@ -151,7 +151,7 @@ func TestCapReplacesThePace(t *testing.T) {
 		s := c.Sent(100*sec, 9)
 		assert.Equal(t, c.flight.flying, s.flying)
 	}
-	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
+	assert.Equal(t, 101*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
 	c.Unsend(c.Sent(100*sec, 9))
 	before.flying, before.sent, before.last, before.gap = 20, 2, 100*sec, 100
 	assert.Equal(t, before, c.tally, "nothing else in the tally should change")
@@ -164,16 +164,44 @@ func TestCapReplacesThePace(t *testing.T) {
 
 func TestRequestIsSentBeyondACapIfAResponseMayBeLost(t *testing.T) {
 	for name, tt := range map[string]struct {
-		trip float64
-		want time.Duration
-	}{"after 15 seconds": {0.1, 114 * sec}, "after four round trips": {5, 119 * sec}} {
+		trip   float64
+		stalls int
+		want   time.Duration
+	}{
+		"after a second":                                       {0.1, 0, 100 * sec},
+		"after four round trips":                               {0.5, 0, 101 * sec},
+		"later if such a request was refused":                  {0.1, 2, 103 * sec},
+		"after 15 seconds if such requests were refused often": {0.1, 100, 114 * sec},
+		"after four long round trips, likewise":                {5, 100, 119 * sec},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := capped(true, 20)
-			c.last, c.trip, c.accepted = 99*sec, tt.trip, 1
+			c.last, c.trip, c.accepted, c.flight.stalls = 99*sec, tt.trip, 1, tt.stalls
 			assert.Equal(t, tt.want, c.Next(100*sec, 9))
 			assert.Equal(t, time.Hour, c.nextByCap(time.Hour), "the result should not be before now")
 		})
 	}
+}
+
+// Requests such as watches stay open for hours. If they were taken for a limit on the number
+// in flight, one request in 15 s would be sent.
+func TestACapIsRaisedIfARequestBeyondItIsNotRefused(t *testing.T) {
+	c := capped(true, 20)
+	c.last, c.trip, c.accepted, c.timed = 99*sec, 0.1, 1, true
+	require.Equal(t, 100*sec, c.Next(100*sec, 9))
+	s := c.Sent(100*sec, 9)
+	require.Equal(t, 21, s.flying)
+	at := c.Next(100*sec, 9)
+	assert.Equal(t, 100*sec+200*time.Millisecond, at, "after two round trips, it was not refused")
+	assert.Equal(t, at, c.Next(at, 9), "then the next request is sent")
+	assert.Equal(t, 21, c.flight.cap)
+
+	c = capped(true, 20)
+	c.last, c.trip, c.accepted = 99*sec, 0.1, 1
+	c.Refused(100*sec, c.Sent(100*sec, 9), 0)
+	assert.Equal(t, 20, c.flight.cap, "a refused one confirms the cap")
+	assert.Equal(t, 1, c.flight.stalls)
+	assert.Zero(t, c.flight.beyond)
 }
 
 func TestNoRequestIsSentDuringAPauseEvenIfTheCapAllowsIt(t *testing.T) {
