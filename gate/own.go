@@ -31,7 +31,7 @@ const (
 // requests is forgotten, even when it is not in use.
 type ownAccount struct {
 	*account
-	until time.Duration // when its use ends, in the time of the other account
+	until time.Duration // when its use ends, in the time of the other account, unless it is paused
 	span  time.Duration // for how long it is used; doubles each time, unless it was not used for long
 }
 
@@ -53,13 +53,24 @@ func (a *account) ownOf(e endpoint) (*account, Ticket) {
 		return nil, 0
 	}
 	now := a.now()
-	if o := a.owns[e.resource]; o != nil && now < o.until {
+	if o := a.owns[e.resource]; o != nil && o.left(now) > 0 {
 		return o.account, own | resource
 	}
-	if o := a.owns[e.route]; o != nil && now < o.until {
+	if o := a.owns[e.route]; o != nil && o.left(now) > 0 {
 		return o.account, own
 	}
 	return nil, 0
+}
+
+// left returns for how long the own account will be in use: until a pause is over, so that
+// Retry-After is honored. now is the time of the other account.
+func (o *ownAccount) left(now time.Duration) time.Duration {
+	if now < o.until {
+		return o.until - now
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.pacer.Paused() - o.now()
 }
 
 // admitOwn is like admit, for a request whose endpoint had an own account. The own account is not
@@ -130,8 +141,14 @@ func (a *account) move(yes func(w *waiter) bool) {
 	})
 }
 
-// leave makes all waiters leave an own account that is no longer in use.
-func (o *ownAccount) leave() {
+// release makes all waiters leave an own account, as soon as it is no longer in use.
+func (a *account) release(o *ownAccount) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if left := o.left(a.now()); left > 0 {
+		time.AfterFunc(left, func() { a.release(o) })
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.move(func(*waiter) bool { return true })
@@ -209,7 +226,7 @@ func (a *account) separate(now time.Duration) bool {
 	}
 	o.span = min(max(2*o.span, leastSpan), mostSpan)
 	o.until = now + o.span
-	time.AfterFunc(o.span, o.leave)
+	time.AfterFunc(o.span, func() { a.release(o) })
 	o.refusedElsewhere(Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)})
 	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 	if innocent(others) {

@@ -114,22 +114,50 @@ func TestAPauseOfAnOwnAccountDoesNotApplyToOthers(t *testing.T) {
 
 func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, a, o := separated(t)
-		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Hour})
-		go func() {
-			ticket, err := g.Wait(t.Context(), jobs)
-			assert.NoError(t, err)
-			assert.Zero(t, ticket&(own|resource), "it was sent by the other account")
-		}()
+		g, _, o := separated(t)
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: 10 * time.Second})
+		const all = 500
+		var mu sync.Mutex
+		var byOwn, byOther int
+		for range all {
+			go func() {
+				ticket, err := g.Wait(t.Context(), jobs)
+				assert.NoError(t, err)
+				mu.Lock()
+				defer mu.Unlock()
+				if ticket&own != 0 {
+					byOwn++
+				} else {
+					byOther++
+				}
+			}()
+		}
 		synctest.Wait()
-		assert.Equal(t, 1, o.waiting())
+		assert.Equal(t, all, o.waiting())
 		s, _ := g.Stats("k")
-		assert.Equal(t, 1, s.Waiting)
+		assert.Equal(t, all, s.Waiting)
 
 		time.Sleep(leastSpan)
 		synctest.Wait()
 		assert.Zero(t, o.waiting())
-		assert.Len(t, a.tickets, 1)
+		time.Sleep(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		assert.Equal(t, all, byOwn+byOther)
+		t.Logf("%d and %d were sent", byOwn, byOther)
+		assert.NotZero(t, byOwn)
+		assert.NotZero(t, byOther)
+	})
+}
+
+func TestAnOwnAccountStaysInUseUntilItsPauseIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _, _ := separated(t)
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Hour})
+		start := time.Now()
+		time.Sleep(2 * leastSpan)
+		exchange(t, g, jobs, Outcome{Result: Accepted})
+		assert.GreaterOrEqual(t, time.Since(start), time.Hour)
 	})
 }
 
