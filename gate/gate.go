@@ -42,7 +42,8 @@ type Gate interface {
 	//
 	// After a Throttled outcome, no request with that key may be sent until RetryAfter
 	// has elapsed or, if RetryAfter is zero, for a time that the gate chooses. If several
-	// of these pauses overlap, the one that ends last applies.
+	// of these pauses overlap, the one that ends last applies. [Adaptive] makes an exception
+	// for other endpoints if it has noticed that only requests to one endpoint are refused.
 	Observe(r Request, t Ticket, o Outcome)
 }
 
