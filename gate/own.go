@@ -206,7 +206,8 @@ func innocent(others score) bool { return others.refused < 0.5 }
 // caused is over for the others. The result is false if there is not enough evidence.
 func (a *account) separate(now time.Duration) bool {
 	key, evidence, others := a.suspects.strongest()
-	if evidence < enough+others.refused {
+	c, alone := a.pacer.(fleet1.Solo)
+	if evidence < enough+others.refused || !alone {
 		return false
 	}
 	o := a.owns[key]
@@ -230,7 +231,6 @@ func (a *account) separate(now time.Duration) bool {
 	o.refusedElsewhere(Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)})
 	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 	if innocent(others) {
-		c := a.pacer.(fleet1.Solo)
 		c.Acquit(now, now)
 		a.hold, a.stated = hold{}, Limit{}
 	}
