@@ -282,7 +282,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		}
 		return nil, errForgotten
 	}
-	if o, _ := a.ownOf(e); o != nil && !inner {
+	if o, _ := a.ownOf(e); o != nil {
 		return nil, errOwn
 	}
 	if w := a.window.Load(); w >= 0 { // from now on, responses take the lock
@@ -465,6 +465,9 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 		begins = a.pacer.Refused(now, s.Send, retryAfter)
 	}
 	a.state(now, o, begins)
+	if !begins {
+		a.suspects.refusedToo(r.endpoint(), now+retryAfter)
+	}
 	if begins {
 		a.throttled = now
 		a.refusedAt(now, r.endpoint())

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 // An endpoint is what a request is sent to. The zero value stands for an unknown endpoint.
@@ -101,11 +102,12 @@ type suspect struct {
 type suspects struct {
 	all    score
 	of     map[uint64]suspect
-	latest endpoint // of the latest refusal that began a pause
-	row    int      // number of such refusals in a row on the same route
-	heard  bool     // whether a request was accepted since the latest one that counts
-	probed endpoint // the endpoint of one that does not count yet; zero: there is none
-	order  rand.PCG // for instead; always begins with the same numbers, because a simulation must be reproducible
+	latest endpoint      // of the latest refusal that began a pause
+	row    int           // number of such refusals in a row on the same route
+	heard  bool          // whether a request was accepted since the latest one that counts
+	probed endpoint      // the endpoint of one that does not count yet; zero: there is none
+	others time.Duration // the latest time until which a request to another route than latest has to wait, because it was refused during a pause
+	order  rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
 }
 
 // accepted records that a request to e was accepted.
@@ -136,6 +138,14 @@ func (s *suspects) refused(e endpoint) {
 	}
 	s.count(e)
 	s.heard = false
+}
+
+// refusedToo records that a request to e was refused while there was a pause, and until when
+// the service asked not to repeat it.
+func (s *suspects) refusedToo(e endpoint, until time.Duration) {
+	if e.route != s.latest.route {
+		s.others = max(s.others, until)
+	}
 }
 
 // count counts a refusal.

@@ -33,6 +33,7 @@ type ownAccount struct {
 	*account
 	until time.Duration // when its use ends, in the time of the other account, unless it is paused
 	span  time.Duration // for how long it is used; doubles each time, unless it was not used for long
+	armed bool          // whether release will be called
 }
 
 // errOwn is the result of account.wait if the request's endpoint has just got an own account, or
@@ -48,29 +49,42 @@ const (
 
 // ownOf returns the own account that is in use for the endpoint, and the bits of its tickets,
 // or nil.
-func (a *account) ownOf(e endpoint) (*account, Ticket) {
+func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
 	if len(a.owns) == 0 {
 		return nil, 0
 	}
-	now := a.now()
-	if o := a.owns[e.resource]; o != nil && o.left(now) > 0 {
-		return o.account, own | resource
+	if o := a.owns[e.resource]; a.uses(o) {
+		return o, own | resource
 	}
-	if o := a.owns[e.route]; o != nil && o.left(now) > 0 {
-		return o.account, own
+	if o := a.owns[e.route]; a.uses(o) {
+		return o, own
 	}
 	return nil, 0
 }
 
-// left returns for how long the own account will be in use: until a pause is over, so that
-// Retry-After is honored. now is the time of the other account.
-func (o *ownAccount) left(now time.Duration) time.Duration {
-	if now < o.until {
-		return o.until - now
+// uses reports whether an own account is in use, and makes sure that its waiters leave it when it
+// is no longer used.
+func (a *account) uses(o *ownAccount) bool {
+	if o == nil {
+		return false
 	}
+	left := o.left(a.now())
+	if left > 0 && !o.armed {
+		o.armed = true
+		time.AfterFunc(left, func() { a.release(o) })
+	}
+	return left > 0
+}
+
+// left returns for how long the own account will be in use: at least until a pause or a hold is
+// over, so that the service's wishes are honored. now is the time of the other account.
+func (o *ownAccount) left(now time.Duration) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.pacer.Paused() - o.now()
+	if o.gone {
+		return 0
+	}
+	return max(o.until-now, o.resumes()-o.now())
 }
 
 // admitOwn is like admit, for a request whose endpoint had an own account. The own account is not
@@ -84,17 +98,20 @@ func (a *account) admitOwn(ctx context.Context, r Request) (Ticket, error) {
 	}
 	r.Method, r.Path = "", ""
 	t, err := o.admit(ctx, r)
-	if err == errForgotten {
+	switch {
+	case err == errForgotten:
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for key, other := range a.owns {
-			if other.account == o {
+			if other == o {
 				delete(a.owns, key)
 			}
 		}
 		return 0, errOwn
+	case err != nil:
+		return 0, err
 	}
-	return t | bits, err
+	return t | bits, nil
 }
 
 // issuer returns the account that has issued the ticket, and its own ticket. The account is nil if it
@@ -125,6 +142,12 @@ func (a *account) ownsCalm() bool {
 	return true
 }
 
+func (o *ownAccount) forgotten() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.gone
+}
+
 // refusedElsewhere observes that a request was refused that another account has admitted.
 func (a *account) refusedElsewhere(o Outcome) {
 	a.flying.Add(1)
@@ -145,8 +168,8 @@ func (a *account) move(yes func(w *waiter) bool) {
 func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if left := o.left(a.now()); left > 0 {
-		time.AfterFunc(left, func() { a.release(o) })
+	o.armed = false
+	if a.uses(o) {
 		return
 	}
 	o.mu.Lock()
@@ -181,12 +204,15 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 }
 
 // mayTestify reports whether w, which is too late only because of the waiters ahead of it, may
-// go ahead of them, because the latest refusals were all on another route, or at least of
-// another resource. If only requests to that endpoint were sent, there could be no evidence.
+// go ahead of them, because only requests to another resource were refused recently, and none
+// was accepted since or there is some evidence. If no others were sent, there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 	s, l := &a.suspects, &a.lanes[p.lane()]
 	if s.row < 2 || w.endpoint.resource == s.latest.resource || w.endpoint == (endpoint{}) || w.inner ||
 		l.retries.witnesses+l.firsts.witnesses >= 1<<min(s.row-1, mostLet) {
+		return false
+	}
+	if _, evidence, _ := s.strongest(); s.heard && evidence < some/2 {
 		return false
 	}
 	w.witness = true
@@ -211,8 +237,8 @@ func (a *account) separate(now time.Duration) bool {
 		return false
 	}
 	o := a.owns[key]
-	if o == nil {
-		if len(a.owns) >= mostOwn {
+	if o == nil || o.forgotten() {
+		if o == nil && len(a.owns) >= mostOwn {
 			return false
 		}
 		o = &ownAccount{account: &account{gate: a.gate, key: a.key, origin: time.Now(), start: a.start}}
@@ -227,13 +253,17 @@ func (a *account) separate(now time.Duration) bool {
 	}
 	o.span = min(max(2*o.span, leastSpan), mostSpan)
 	o.until = now + o.span
-	time.AfterFunc(o.span, func() { a.release(o) })
-	o.refusedElsewhere(Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)})
+	refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
+	if a.hold.until > now {
+		refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
+	}
+	o.refusedElsewhere(refusal)
+	a.uses(o)
 	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 	if innocent(others) {
-		c.Acquit(now, now)
+		c.Acquit(now, max(now, a.suspects.others))
 		a.hold, a.stated = hold{}, Limit{}
 	}
-	a.suspects = suspects{order: a.suspects.order}
+	a.suspects = suspects{order: a.suspects.order, others: a.suspects.others}
 	return true
 }

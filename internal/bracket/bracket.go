@@ -413,9 +413,6 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, waited: backlog > 0, trial: c.trial, pace: c.pace, at: now, credit: c.credit >= 1}
 	c.trial = false
 	if c.flight.cap > 0 {
-		if s.flying > c.flight.cap {
-			c.flight.beyond = now
-		}
 		return s
 	}
 	gap := 1 / c.pace

@@ -25,8 +25,7 @@ type flight struct {
 	raised    int           // number that was accepted in flight when the cap was last raised; 0: not raised since a refusal
 	undone    int           // number of times in a row that a refusal within the cap has undone a raise
 	since     time.Duration // when the cap was set, or was last kept or lowered after a refusal
-	beyond    time.Duration // when the latest request beyond the cap was sent, if it has no outcome yet; 0: there is none
-	stalls    int           // number of requests beyond the cap that were refused in a row
+	stalls    int           // number of requests beyond the cap that were refused since one was accepted
 	hold      float64       // units, or round trips if these are longer, from since to the next trial; an unconfirmed cap is usually tested sooner
 
 	dropped time.Duration // when a cap was last dropped, the send time of the latest request
@@ -72,8 +71,7 @@ func (c *Controller) capAccepted(s Send) {
 // raise raises the cap to n, because that many requests were accepted.
 func (f *flight) raise(n int) {
 	f.extra -= n - f.cap
-	f.cap, f.strikes, f.raised = n, 0, n
-	f.beyond, f.stalls = 0, 0
+	f.cap, f.strikes, f.raised, f.stalls = n, 0, n, 0
 	if f.extra <= 0 { // the whole step was accepted
 		f.step = min(2*f.step, max(1, f.cap/2))
 		f.extra = f.step
@@ -116,7 +114,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 		f.raised = 0
 		f.cap, f.hold = max(s.flying-1, 1), c.Hold
 	}
-	f.extra, f.step, f.since, f.beyond = 0, 0, now, 0
+	f.extra, f.step, f.since = 0, 0, now
 	return true
 }
 
@@ -190,12 +188,6 @@ func (c *Controller) suspectCap(now time.Duration) {
 	f.suspect = n
 }
 
-// outlived returns the time by which the latest request beyond the cap would usually have been
-// refused.
-func (c *Controller) outlived() time.Duration {
-	return later(c.flight.beyond, max(c.refusedBy(), leastLag))
-}
-
 func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.cap, c.flight.confirmed, c.flight.strikes = n, false, 0
 	c.flight.hold, c.flight.since = c.Hold, now
@@ -225,9 +217,6 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 			return at
 		}
 	}
-	if f.beyond > 0 && f.confirmed && now >= c.outlived() {
-		f.raise(f.flying) // those in flight may stay there for long, like watches
-	}
 	full := f.extra == 0 && f.flying >= f.cap
 	doubtful := !f.confirmed && (quick || f.accepted > 0 || now >= later(f.since, c.lost())) // and an extra request would show whether the cap is right
 	if held := seconds(now-f.since) > f.hold*max(c.unit(), c.trip); full && (doubtful || held) {
@@ -242,10 +231,11 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		// would then refuse the extra ones, like a limit on the number in flight.
 		return max(now, later(c.last, duration(c.trip/float64(4*f.cap))))
 	}
-	// The responses may be lost.
-	at := later(c.last, duration(min(seconds(c.lost())*math.Pow(2, float64(f.stalls)), max(c.OwnMost, 4*c.trip))))
-	if f.beyond > 0 && f.confirmed {
-		at = min(at, c.outlived())
+	// Responses may be lost, or those requests may stay open for hours, as watches do. If
+	// others failed, the service may be in trouble.
+	wait := max(c.OwnMost, 4*c.trip)
+	if c.unknown == 0 {
+		wait = min(wait, seconds(c.lost())*math.Pow(2, float64(f.stalls)))
 	}
-	return max(at, now)
+	return max(later(c.last, duration(wait)), now)
 }

@@ -104,7 +104,7 @@ func (c *Controller) Acquit(now, pause time.Duration) {
 	fresh.Constants, fresh.Late = c.Constants, c.Late
 	fresh.epoch = c.epoch + 1
 	fresh.flight.flying = c.flight.flying
-	fresh.chance = c.chance
+	fresh.chance, fresh.closed = c.chance, now
 	fresh.heard, fresh.timed, fresh.notice, fresh.noticed, fresh.heardOn = c.heard, c.timed, c.notice, c.noticed, c.heardOn
 	*c = *fresh
 }
