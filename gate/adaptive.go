@@ -86,10 +86,8 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	}
 	a := v.(*account)
 	if t&own != 0 {
-		if a, t = a.issuer(r, t); a == nil {
-			return
-		}
-		r.Method, r.Path = "", ""
+		a.observeOwn(r, t, o)
+		return
 	}
 	if t&sampled != 0 {
 		if o.Result == Accepted {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +81,20 @@ func TestThereIsEvidenceOnlyIfOneEndpointIsRefusedAndOthersAreNot(t *testing.T) 
 	}
 }
 
+func TestRequestsFromBeforeTheFirstRefusalOfAnEndpointDoNotCountAsOthers(t *testing.T) {
+	s := new(suspects)
+	outcomes(s, "B"+strings.Repeat("a", 200))
+	assert.Less(t, outcomes(s, "AbaAbaAbaAba"), some)
+}
+
+func TestAResourceNeedsMoreEvidenceThanARoute(t *testing.T) {
+	s := new(suspects)
+	evidence := outcomes(s, "AbbbAbbbbAbbbbbAbbbbA")
+	key, same, _ := s.strongest()
+	assert.Equal(t, uint64('a'), key, "if both are as likely, it is the route")
+	assert.InDelta(t, evidence, same, 1e-9)
+}
+
 // After a refusal of A, b was accepted, so the refusal was not due to an outage.
 func TestARefusedProbeCountsIfAnotherEndpointIsAcceptedNext(t *testing.T) {
 	before, after := new(suspects), new(suspects)
@@ -114,4 +129,12 @@ func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T
 	}
 	assert.InDelta(t, 500, first, 60)
 	assert.Same(t, other, s.instead(other, l))
+	outcomes(s, "AAAAAA")
+	first = 0
+	for range 1000 {
+		if s.instead(w, l) == w {
+			first++
+		}
+	}
+	assert.InDelta(t, 1000./17, first, 30, "after many refusals in a row")
 }

@@ -114,19 +114,27 @@ func (a *account) admitOwn(ctx context.Context, r Request) (Ticket, error) {
 	return t | bits, nil
 }
 
-// issuer returns the account that has issued the ticket, and its own ticket. The account is nil if it
-// was forgotten.
-func (a *account) issuer(r Request, t Ticket) (*account, Ticket) {
+// observeOwn observes the outcome of a request that an own account has admitted.
+func (a *account) observeOwn(r Request, t Ticket, out Outcome) {
 	key := r.endpoint().route
 	if t&resource != 0 {
 		key = r.endpoint().resource
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if o := a.owns[key]; o != nil {
-		return o.account, t &^ (own | resource)
+	o := a.owns[key]
+	a.mu.Unlock()
+	if o == nil {
+		return // it was forgotten
 	}
-	return nil, 0
+	o.observe(Request{}, t&^(own|resource), out)
+	if out.Result != Throttled {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.uses(o) { // perhaps only because of the refusal
+		a.moveTo(key)
+	}
 }
 
 // ownsCalm reports whether all own accounts are calm.
@@ -162,6 +170,11 @@ func (a *account) move(yes func(w *waiter) bool) {
 			w.ready <- errOwn
 		}
 	})
+}
+
+// moveTo makes the waiters leave that have to wait in the own account with the given key.
+func (a *account) moveTo(key uint64) {
+	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 }
 
 // release makes all waiters leave an own account, as soon as it is no longer in use.
@@ -259,7 +272,7 @@ func (a *account) separate(now time.Duration) bool {
 	}
 	o.refusedElsewhere(refusal)
 	a.uses(o)
-	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
+	a.moveTo(key)
 	if innocent(others) {
 		c.Acquit(now, max(now, a.suspects.others))
 		a.hold, a.stated = hold{}, Limit{}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -242,5 +243,205 @@ func TestACalmOwnAccountStartsOver(t *testing.T) {
 		same, o := ownOfJobs(g)
 		assert.Nil(t, o)
 		assert.Same(t, a, same)
+	})
+}
+
+func TestRetryAfterOfOthersIsHonoredAfterASeparation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		for asked := false; !asked; {
+			var flying []Ticket
+			for range 4 {
+				ticket, err := g.Wait(t.Context(), users)
+				require.NoError(t, err)
+				flying = append(flying, ticket)
+			}
+			exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Second})
+			a, o := ownOfJobs(g)
+			require.Nil(t, o)
+			if _, evidence, _ := a.suspects.strongest(); evidence > some {
+				g.Observe(users, flying[0], Outcome{Result: Throttled, RetryAfter: time.Hour})
+				for range 1000 { // as if so many had been in flight
+					a.acceptedAt(a.now(), users)
+				}
+				asked = true
+			}
+			for _, ticket := range flying {
+				g.Observe(users, ticket, Outcome{Result: Accepted})
+			}
+		}
+		_, o := ownOfJobs(g)
+		require.NotNil(t, o)
+		start := time.Now()
+		exchange(t, g, users, Outcome{Result: Accepted})
+		assert.GreaterOrEqual(t, time.Since(start), time.Hour)
+	})
+}
+
+func TestTheOwnAccountWaitsForAStatedEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		var refused time.Time
+		var o *ownAccount
+		for n := 0; o == nil; n++ {
+			require.Less(t, n, 10)
+			ticket, err := g.Wait(t.Context(), jobs)
+			require.NoError(t, err)
+			refused = time.Now()
+			g.Observe(jobs, ticket, Outcome{Result: Throttled, Limit: Limit{Reset: 50 * time.Second}})
+			for range 20 {
+				exchange(t, g, users, Outcome{Result: Accepted})
+			}
+			_, o = ownOfJobs(g)
+		}
+		exchange(t, g, jobs, Outcome{Result: Accepted})
+		assert.GreaterOrEqual(t, time.Since(refused), 50*time.Second)
+	})
+}
+
+func TestAnInnerRequestGoesToTheOwnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, _ := separated(t)
+		a.flying.Add(1)
+		a.entering.Add(1)
+		_, err := a.enqueue(t.Context(), jobs, true)
+		assert.Equal(t, errOwn, err)
+	})
+}
+
+// The calls for many resources share a limit. If those with little time could go ahead of the
+// others whenever a request for another resource was refused, calls without a deadline would
+// wait for ever.
+func TestCallsWithoutADeadlineAreNotStarvedByCallsForOtherResources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, limit := new(Adaptive), bucket(4, 4, time.Second)
+		var mu sync.Mutex
+		service := func() Outcome {
+			mu.Lock()
+			defer mu.Unlock()
+			return limit()
+		}
+		var calls sync.WaitGroup
+		var longest time.Duration
+		for n := range 20 * 300 {
+			c := &crowd{g: g, service: service, path: fmt.Sprintf("/users/%d", n)}
+			calls.Go(func() {
+				if n%200 == 100 {
+					start := time.Now()
+					assert.True(t, c.call(t.Context()))
+					mu.Lock()
+					defer mu.Unlock()
+					longest = max(longest, time.Since(start))
+					return
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				c.call(ctx)
+			})
+			time.Sleep(time.Second / 20)
+		}
+		calls.Wait()
+		assert.Less(t, longest, time.Minute)
+	})
+}
+
+func TestARequestThatWaitsMovesWhenItsEndpointGetsAnOwnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		done := false
+		for n := 0; !done; n++ {
+			require.Less(t, n, 10)
+			exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Minute})
+			ctx, cancel := context.WithCancel(t.Context())
+			go g.Wait(ctx, jobs) //nolint:errcheck // it is canceled
+			synctest.Wait()
+			a, o := ownOfJobs(g)
+			if o != nil {
+				assert.Equal(t, 1, o.waiting())
+				assert.Zero(t, a.waiting())
+				done = true
+			}
+			cancel()
+			synctest.Wait()
+			for i := 0; i < 20 && !done; i++ {
+				go g.Wait(t.Context(), jobs) //nolint:errcheck // it waits
+				exchange(t, g, users, Outcome{Result: Accepted})
+				if a, o = ownOfJobs(g); o != nil {
+					assert.Zero(t, a.waiting(), "those that waited have moved")
+					done = true
+				}
+			}
+		}
+	})
+}
+
+func TestAnEndpointThatIsSeparatedAgainSoonIsSeparatedForLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, o := separated(t)
+		again := func() time.Duration {
+			for range 20 {
+				a.suspects.refused(jobs.endpoint())
+				for range 20 {
+					a.suspects.accepted(users.endpoint())
+				}
+			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			require.True(t, a.separate(a.now()))
+			return a.owns[jobs.endpoint().route].span
+		}
+		assert.Equal(t, leastSpan, o.span)
+		assert.Equal(t, 2*leastSpan, again())
+		assert.Equal(t, 4*leastSpan, again())
+		for range 5 {
+			again()
+		}
+		assert.Equal(t, mostSpan, o.span)
+		o.until -= 4 * mostSpan
+		assert.Equal(t, leastSpan, again())
+	})
+}
+
+func TestAnAccountIsNotCalmWhileAnOwnAccountIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, _ := separated(t)
+		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Hour})
+		time.Sleep(50 * time.Minute)
+		exchange(t, g, users, Outcome{Result: Accepted})
+		same, o := ownOfJobs(g)
+		assert.Same(t, a, same)
+		assert.NotNil(t, o)
+		a.mu.Lock()
+		assert.False(t, a.calm())
+		a.mu.Unlock()
+		assert.False(t, a.retire(false), "nor is it forgotten")
+	})
+}
+
+// A request of the own account is refused when the account is no longer used, and another
+// one already waits in the other account.
+func TestRetryAfterIsHonoredWhenTheUseOfAnOwnAccountHasJustEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		late, err := g.Wait(t.Context(), jobs)
+		require.NoError(t, err)
+		require.NotZero(t, late&own)
+		time.Sleep(leastSpan)
+		synctest.Wait()
+		a.mu.Lock()
+		a.pacer.Pause(a.now() + time.Second)
+		a.mu.Unlock()
+		start := time.Now()
+		sent := make(chan time.Duration)
+		go func() {
+			_, err := g.Wait(t.Context(), jobs)
+			assert.NoError(t, err)
+			sent <- time.Since(start)
+		}()
+		synctest.Wait()
+		require.Equal(t, 1, a.waiting())
+		g.Observe(jobs, late, Outcome{Result: Throttled, RetryAfter: time.Minute})
+		assert.GreaterOrEqual(t, <-sent, time.Minute)
+		assert.Zero(t, o.waiting())
 	})
 }
