@@ -140,8 +140,8 @@ func (s *suspects) refused(e endpoint) {
 	s.heard = false
 }
 
-// refusedToo records that a request to e was refused while there was a pause, and until when
-// the service asked not to repeat it.
+// refusedToo records that a request to e was refused while there was a pause, and when its
+// Retry-After ends.
 func (s *suspects) refusedToo(e endpoint, until time.Duration) {
 	if e.route != s.latest.route {
 		s.others = max(s.others, until)

@@ -353,7 +353,7 @@ func TestARequestThatWaitsMovesWhenItsEndpointGetsAnOwnAccount(t *testing.T) {
 			require.Less(t, n, 10)
 			exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Minute})
 			ctx, cancel := context.WithCancel(t.Context())
-			go g.Wait(ctx, jobs) //nolint:errcheck // it is canceled
+			go g.Wait(ctx, jobs)
 			synctest.Wait()
 			a, o := ownOfJobs(g)
 			if o != nil {
@@ -364,7 +364,7 @@ func TestARequestThatWaitsMovesWhenItsEndpointGetsAnOwnAccount(t *testing.T) {
 			cancel()
 			synctest.Wait()
 			for i := 0; i < 20 && !done; i++ {
-				go g.Wait(t.Context(), jobs) //nolint:errcheck // it waits
+				go g.Wait(t.Context(), jobs)
 				exchange(t, g, users, Outcome{Result: Accepted})
 				if a, o = ownOfJobs(g); o != nil {
 					assert.Zero(t, a.waiting(), "those that waited have moved")
