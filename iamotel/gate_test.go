@@ -73,13 +73,13 @@ func TestErrorFromTheGateIsRecordedByClassAndReturnedUnchanged(t *testing.T) {
 func TestWrappedGateReceivesTheCallsUnchanged(t *testing.T) {
 	own := new(callsOf)
 	g := record().Gate(own)
-	request := gate.Request{Key: "key", Resend: 3, MaxWait: time.Minute}
+	request := gate.Request{Key: "key", Resend: 3, MaxWait: time.Minute, Method: "GET", Path: "/v3/users"}
 	ticket, err := g.Wait(t.Context(), request)
 	require.NoError(t, err)
 	g.Observe(request, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second, Limit: gate.Limit{Requests: 5, Per: time.Second}})
 	assert.Equal(t, []string{
-		"wait {Key:key Resend:3 MaxWait:1m0s}",
-		"observe {Key:key Resend:3 MaxWait:1m0s} 7 {Result:throttled RetryAfter:1s Limit:5 per 1s}",
+		fmt.Sprintf("wait %+v", request),
+		fmt.Sprintf("observe %+v", request) + " 7 {Result:throttled RetryAfter:1s Limit:5 per 1s}",
 	}, own.calls)
 }
 

@@ -205,7 +205,13 @@ func TestRequestsInMemoryAreTheSameAsOverASocket(t *testing.T) {
 		"Expect":                         {post, text("abc"), length(3), field("Expect", "100-continue")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, outcome(t, false, c), outcome(t, true, c))
+			socket := outcome(t, false, c)
+			// After an error of the body, net/http closes the connection, and sometimes
+			// reports what this does to its own read instead of the error.
+			for tries := 0; tries < 20 && strings.Contains(socket, net.ErrClosed.Error()); tries++ {
+				socket = outcome(t, false, c)
+			}
+			assert.Equal(t, socket, outcome(t, true, c))
 		})
 	}
 }
