@@ -38,12 +38,12 @@ func (c *call) findAccount() error {
 		}
 	}()
 	switch {
+	case c.req.URL == nil:
+		return errors.New("iamhttp: the request has no URL")
 	case c.t.GateKey != nil:
 		if c.key = c.t.GateKey(c.req); c.key == "" {
 			return errors.New("iamhttp: GateKey returned an empty key")
 		}
-	case c.req.URL == nil:
-		return errors.New("iamhttp: the request has no URL")
 	case c.req.URL.Host == "":
 		return errors.New("iamhttp: the request's URL has no host")
 	default:
@@ -55,10 +55,7 @@ func (c *call) findAccount() error {
 // sendGated asks the gate. If the gate admits the request, sendGated sends it once and
 // reports the outcome to the gate.
 func (c *call) sendGated() (resp *http.Response, err error) {
-	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait, Method: cmp.Or(c.req.Method, http.MethodGet)}
-	if c.req.URL != nil {
-		r.Path = c.req.URL.Path
-	}
+	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait, Method: cmp.Or(c.req.Method, http.MethodGet), Path: c.req.URL.Path}
 	if r.MaxWait == math.MaxInt64 {
 		r.MaxWait = 0 // 0 means no limit
 	}

@@ -195,18 +195,9 @@ func (a *account) landed() int64 {
 	return n
 }
 
-// admit implements Wait. It returns errForgotten if the account was forgotten, and errOwn if
-// the request's endpoint has an own account.
-func (a *account) admit(ctx context.Context, r Request) (Ticket, error) {
-	// The common case: the account is not known to be throttled, no request waits, and the
-	// window is not full.
-	if 2*a.flying.Add(1) <= a.window.Load() {
-		return a.sample(), nil
-	}
-	return a.wait(ctx, r)
-}
-
-// wait is the slow path of Wait. The caller has already incremented flying.
+// wait is the slow path of Wait. The caller has already incremented flying. The error is
+// errForgotten if the account was forgotten, and errOwn if the request has to wait in an own
+// account, or no longer in this one.
 func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.entering.Add(1)
 	w, err := a.enqueue(ctx, r, inner())
@@ -555,7 +546,7 @@ func (a *account) dispatch() {
 			w = free[turn]
 			w.queue.remove(w)
 		} else {
-			turn = a.lanes.next(func(i int) bool { return a.lanes[i].waiting() > 0 })
+			turn = a.lanes.turn()
 			w = a.suspects.instead(a.lanes[turn].head(a.pacer.Probing()), &a.lanes[turn])
 			w.queue.remove(w)
 		}

@@ -64,9 +64,14 @@ type Adaptive struct {
 func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	for {
 		a := g.account(r.Key)
-		t, err := a.admit(ctx, r)
+		// The common case: the account is not known to be throttled, no request waits, and
+		// the window is not full.
+		if 2*a.flying.Add(1) <= a.window.Load() {
+			return a.sample(), nil
+		}
+		t, err := a.wait(ctx, r)
 		if err == errOwn {
-			t, err = a.admitOwn(ctx, r)
+			t, err = a.waitOwn(ctx, r)
 		}
 		switch err {
 		case errForgotten:

@@ -104,6 +104,7 @@ type suspects struct {
 	of     map[uint64]suspect
 	latest endpoint      // of the latest refusal that began a pause
 	row    int           // number of such refusals in a row on the same route
+	same   int           // number of those in a row of the same resource
 	heard  bool          // whether a request was accepted since the latest one that counts
 	probed endpoint      // the endpoint of one that does not count yet; zero: there is none
 	others time.Duration // the latest time until which a request to another route than latest has to wait, because it was refused during a pause
@@ -130,7 +131,11 @@ func (s *suspects) refused(e endpoint) {
 	if e.route != s.latest.route {
 		s.row = 0
 	}
+	if e.resource != s.latest.resource {
+		s.same = 0
+	}
 	s.row++
+	s.same++
 	s.latest = e
 	if len(s.of) > 0 && !s.heard {
 		s.probed = e
@@ -196,22 +201,40 @@ func (s *suspects) strongest() (key uint64, evidence float64, others score) {
 	return key, evidence, others
 }
 
+// rowBefore returns how many of the latest refusals were all on another route than e or, if they
+// were on the same one, of another resource.
+func (s *suspects) rowBefore(e endpoint) int {
+	switch {
+	case e.route != s.latest.route:
+		return s.row
+	case e.resource != s.latest.resource:
+		return s.same
+	}
+	return 0
+}
+
 // instead returns the waiter to send now if w has the next turn in its lane. While others
-// wait, a request on the route that was refused last is sent only with a chance of one in two,
-// or, after several refusals in a row, of one in 3, 5, 9 or 17. Otherwise, if w is a retry, it
-// could be refused for ever, and no other request would be sent. The order is random, because a
-// request that is always the last of a burst may be refused for that reason.
+// wait, a request to the endpoint that was refused last is sent only with a chance of one in
+// two, or, after several refusals in a row, of one in 3, 5, 9 or 17. Otherwise, if w is a retry,
+// it could be refused for ever, and no other request would be sent. The order is random, because
+// a request that is always the last of a burst may be refused for that reason.
 func (s *suspects) instead(w *waiter, l *lane) *waiter {
-	if w.endpoint.route != s.latest.route || s.row == 0 || s.order.Uint64()%(1+1<<min(s.row-1, mostLet)) == 0 {
+	if w.endpoint.route != s.latest.route || s.row == 0 {
+		return w
+	}
+	draw := s.order.Uint64()
+	let := func(row int) bool { return draw%(1+1<<min(row-1, mostLet)) != 0 }
+	byRoute, byResource := let(s.row), w.endpoint.resource == s.latest.resource && let(s.same)
+	if !byRoute && !byResource {
 		return w
 	}
 	other, n := w, 0
 	for _, q := range [...]*queue{&l.retries, &l.firsts} {
 		for v := q.head; v != nil && n < mostSearched; v, n = v.next, n+1 {
-			if v.endpoint.route != s.latest.route {
+			switch {
+			case byRoute && v.endpoint.route != s.latest.route:
 				return v
-			}
-			if other == w && w.endpoint.resource == s.latest.resource && v.endpoint.resource != s.latest.resource {
+			case byResource && other == w && v.endpoint.resource != s.latest.resource:
 				other = v
 			}
 		}

@@ -138,3 +138,24 @@ func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T
 	}
 	assert.InDelta(t, 1000./17, first, 30, "after many refusals in a row")
 }
+
+// On a route with many resources that share a limit, refusals in a row are all on the same route.
+func TestRefusalsOfOtherResourcesOfTheRouteDoNotKeepARetryBack(t *testing.T) {
+	s, l := new(suspects), new(lane)
+	for n := range uint64(10) {
+		s.refused(endpoint{route: 'a', resource: 100 + n})
+		s.accepted(endpoint{route: 'a', resource: 200})
+	}
+	w := &waiter{endpoint: s.latest, resend: 1}
+	l.retries.push(w)
+	l.firsts.push(&waiter{endpoint: endpoint{route: 'a', resource: 300}})
+	first := 0
+	for range 1000 {
+		if s.instead(w, l) == w {
+			first++
+		}
+	}
+	assert.InDelta(t, 500, first, 60)
+	assert.Equal(t, 1, s.rowBefore(endpoint{route: 'a', resource: 300}))
+	assert.Equal(t, 10, s.rowBefore(endpoint{route: 'b', resource: 300}))
+}

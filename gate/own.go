@@ -87,9 +87,9 @@ func (o *ownAccount) left(now time.Duration) time.Duration {
 	return max(o.until-now, o.resumes()-o.now())
 }
 
-// admitOwn is like admit, for a request whose endpoint had an own account. The own account is not
+// waitOwn is like wait, for a request whose endpoint had an own account. The own account is not
 // told the endpoint, so it does not suspect anything.
-func (a *account) admitOwn(ctx context.Context, r Request) (Ticket, error) {
+func (a *account) waitOwn(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	o, bits := a.ownOf(r.endpoint())
 	a.mu.Unlock()
@@ -97,7 +97,8 @@ func (a *account) admitOwn(ctx context.Context, r Request) (Ticket, error) {
 		return 0, errOwn
 	}
 	r.Method, r.Path = "", ""
-	t, err := o.admit(ctx, r)
+	o.flying.Add(1)
+	t, err := o.wait(ctx, r)
 	switch {
 	case err == errForgotten:
 		a.mu.Lock()
@@ -217,12 +218,13 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 }
 
 // mayTestify reports whether w, which is too late only because of the waiters ahead of it, may
-// go ahead of them, because only requests to another resource were refused recently, and none
-// was accepted since or there is some evidence. If no others were sent, there could be none.
+// go ahead of them, because the latest refusals were all on another route, or of another
+// resource, and nothing was accepted since or there is some evidence. If no others were sent,
+// there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 	s, l := &a.suspects, &a.lanes[p.lane()]
-	if s.row < 2 || w.endpoint.resource == s.latest.resource || w.endpoint == (endpoint{}) || w.inner ||
-		l.retries.witnesses+l.firsts.witnesses >= 1<<min(s.row-1, mostLet) {
+	row := s.rowBefore(w.endpoint)
+	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) {
 		return false
 	}
 	if _, evidence, _ := s.strongest(); s.heard && evidence < some/2 {

@@ -18,6 +18,16 @@ func always(result Result, retryAfter time.Duration) service {
 	return func() Outcome { return Outcome{Result: result, RetryAfter: retryAfter} }
 }
 
+// shared returns a service that several crowds can use.
+func shared(limit service) service {
+	var mu sync.Mutex
+	return func() Outcome {
+		mu.Lock()
+		defer mu.Unlock()
+		return limit()
+	}
+}
+
 // visitors make calls on two routes that share a gate: five per second for five minutes, with
 // a timeout of ten seconds, and three per second with a timeout of twenty.
 func visitors(t *testing.T, one, other *crowd) {
@@ -181,13 +191,7 @@ func TestARefusalOfARequestThatWasSentBeforeBelongsToTheOwnAccount(t *testing.T)
 
 func TestEndpointsThatShareALimitStayTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, limit := new(Adaptive), bucket(4, 4, time.Second)
-		var mu sync.Mutex
-		service := func() Outcome {
-			mu.Lock()
-			defer mu.Unlock()
-			return limit()
-		}
+		g, service := new(Adaptive), shared(bucket(4, 4, time.Second))
 		one := &crowd{g: g, service: service, path: "/v3/users"}
 		other := &crowd{g: g, service: service, path: "/v3/jobs"}
 		visitors(t, one, other)
@@ -314,14 +318,9 @@ func TestAnInnerRequestGoesToTheOwnAccount(t *testing.T) {
 // wait for ever.
 func TestCallsWithoutADeadlineAreNotStarvedByCallsForOtherResources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, limit := new(Adaptive), bucket(4, 4, time.Second)
-		var mu sync.Mutex
-		service := func() Outcome {
-			mu.Lock()
-			defer mu.Unlock()
-			return limit()
-		}
+		g, service := new(Adaptive), shared(bucket(4, 4, time.Second))
 		var calls sync.WaitGroup
+		var mu sync.Mutex
 		var longest time.Duration
 		for n := range 20 * 300 {
 			c := &crowd{g: g, service: service, path: fmt.Sprintf("/users/%d", n)}

@@ -163,11 +163,14 @@ func (ls *lanes) push(w *waiter, p Priority) {
 // late retry lets the next request in its lane go first. probing is true if nothing has been
 // sent since the latest pause began.
 func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
-	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
+	turn = ls.turn()
 	w = ls[turn].head(probing)
 	w.queue.remove(w)
 	return w, turn
 }
+
+// turn returns the index of the lane that has the next turn. There must be a waiter.
+func (ls *lanes) turn() int { return ls.next(func(i int) bool { return ls[i].waiting() > 0 }) }
 
 // head returns the next waiter of a lane, which must not be empty. For probing, see
 // lanes.pop.

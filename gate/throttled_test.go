@@ -52,11 +52,12 @@ func BenchmarkAdaptiveThrottled(b *testing.B) {
 			start := time.Now()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					ticket, err := g.Wait(ctx, plain)
+					r := Request{Key: plain.Key, Method: "GET", Path: "/v3/users/17/projects"}
+					ticket, err := g.Wait(ctx, r)
 					if err != nil {
 						panic(err)
 					}
-					g.Observe(plain, ticket, accepted)
+					g.Observe(r, ticket, accepted)
 					sent.Add(1)
 				}
 			})
@@ -68,15 +69,26 @@ func BenchmarkAdaptiveThrottled(b *testing.B) {
 }
 
 func TestRequestOfAThrottledAccountMakesAtMostThreeAllocations(t *testing.T) {
-	g := new(Adaptive)
-	throttledAt(g, 1e6)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
-		ticket, err := g.Wait(ctx, plain)
-		assert.NoError(t, err)
-		g.Observe(plain, ticket, accepted)
-	}), 3.0)
+	for name, r := range map[string]Request{
+		"without a path":            plain,
+		"with a path":               {Key: plain.Key, Method: "GET", Path: "/v3/users/17/projects"},
+		"whose endpoint is suspect": {Key: plain.Key, Method: "GET", Path: "/v3/users/18/projects"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := new(Adaptive)
+			a := throttledAt(g, 1e6)
+			if name == "whose endpoint is suspect" {
+				a.suspects.refused(r.endpoint())
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+				ticket, err := g.Wait(ctx, r)
+				assert.NoError(t, err)
+				g.Observe(r, ticket, accepted)
+			}), 3.0)
+		})
+	}
 }
 
 // The test uses the real clock, because in virtual time no time passes between the
