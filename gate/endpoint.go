@@ -66,7 +66,7 @@ const (
 	leastRefused  = 2.5  // number of refusals, with these weights, below which they prove nothing
 	manyResources = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
 	mostLet       = 4    // logarithm, to base 2, of the most requests that go before one to the endpoint that was refused last, on average
-	mostSearched  = 64   // maximum number of waiters among which one to another endpoint is looked for
+	mostSearched  = 32   // maximum number of waiters at either end of a queue among which one to another endpoint is looked for
 )
 
 // A score counts outcomes.
@@ -75,6 +75,8 @@ type score struct{ accepted, refused float64 }
 func (s score) times(f float64) score { return score{f * s.accepted, f * s.refused} }
 
 func (s score) minus(t score) score { return score{s.accepted - t.accepted, s.refused - t.refused} }
+
+func (s score) plus(t score) score { return score{s.accepted + t.accepted, s.refused + t.refused} }
 
 // log returns the logarithm of how likely the outcomes are if each request is refused with
 // the same probability.
@@ -228,8 +230,9 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 	if !byRoute && !byResource {
 		return w
 	}
-	other, n := w, 0
+	other := w
 	for _, q := range [...]*queue{&l.retries, &l.firsts} {
+		n := 0
 		for v := q.head; v != nil && n < mostSearched; v, n = v.next, n+1 {
 			switch {
 			case byRoute && v.endpoint.route != s.latest.route:
@@ -237,6 +240,16 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 			case byResource && other == w && v.endpoint.resource != s.latest.resource:
 				other = v
 			}
+		}
+	}
+	if other != w || !byRoute {
+		return other
+	}
+	// A burst to the endpoint may be ahead of all others.
+	n := 0
+	for v := l.firsts.tail; v != nil && n < mostSearched; v, n = v.prev, n+1 {
+		if v.endpoint.route != s.latest.route {
+			other = v
 		}
 	}
 	return other

@@ -33,6 +33,8 @@ type ownAccount struct {
 	*account
 	until time.Duration // when its use ends, in the time of the other account, unless it is paused
 	span  time.Duration // for how long it is used; doubles each time, unless it was not used for long
+	mine  score         // of the own account when its use began
+	rest  score         // of the other account then
 	armed bool          // whether release will be called
 }
 
@@ -85,6 +87,31 @@ func (o *ownAccount) left(now time.Duration) time.Duration {
 		return 0
 	}
 	return max(o.until-now, o.resumes()-o.now())
+}
+
+// outcomes returns how many requests were accepted, and how many pauses a refusal began.
+func (a *account) outcomes() score { return score{float64(a.accepted.Load()), float64(a.pauses)} }
+
+// use begins the use of an own account of a.
+func (a *account) use(o *ownAccount) {
+	now := a.now()
+	if now-o.until > 2*o.span {
+		o.span = 0
+	}
+	o.span = min(max(2*o.span, leastSpan), mostSpan)
+	o.until = now + o.span
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mine, o.rest = o.outcomes(), a.outcomes()
+}
+
+// proven reports whether the use of an own account has shown that its endpoint has a limit of its
+// own: requests to it were refused, and no others.
+func (a *account) proven(o *ownAccount) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	mine, rest := o.outcomes().minus(o.mine), a.outcomes().minus(o.rest)
+	return rest.refused == 0 && mine.refused > 1 && mine.log()+rest.log()-mine.plus(rest).log() >= some
 }
 
 // waitOwn is like wait, for a request whose endpoint had an own account. The own account is not
@@ -178,11 +205,15 @@ func (a *account) moveTo(key uint64) {
 	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 }
 
-// release makes all waiters leave an own account, as soon as it is no longer in use.
+// release makes all waiters leave an own account, as soon as it is no longer in use. If its use
+// has proven to be right, it goes on.
 func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o.armed = false
+	if a.now() >= o.until && !o.forgotten() && a.proven(o) {
+		a.use(o)
+	}
 	if a.uses(o) {
 		return
 	}
@@ -263,16 +294,12 @@ func (a *account) separate(now time.Duration) bool {
 		}
 		a.owns[key] = o
 	}
-	if now-o.until > 2*o.span {
-		o.span = 0
-	}
-	o.span = min(max(2*o.span, leastSpan), mostSpan)
-	o.until = now + o.span
 	refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
 	if a.hold.until > now {
 		refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
 	}
 	o.refusedElsewhere(refusal)
+	a.use(o)
 	a.uses(o)
 	a.moveTo(key)
 	if innocent(others) {
