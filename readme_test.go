@@ -136,6 +136,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("this test builds several programs")
 	}
+	t.Parallel()
 	tutorial, err := os.ReadFile("docs/tutorial.md")
 	require.NoError(t, err)
 	root, err := filepath.Abs(".")

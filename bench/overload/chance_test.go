@@ -43,6 +43,9 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 // callers, which together can make a thousand calls per second, make calls for 40 minutes.
 // The rate is measured in the last 20 minutes.
 func TestGateKeepsAMinimumRateWhileRequestsAreThrottledByChance(t *testing.T) {
+	if raceDetector {
+		t.Skip("this test measures figures, and finds no races that other tests miss")
+	}
 	for name, tt := range map[string]struct {
 		retryAfter string
 		runs       int     // with 5 s, half of the single runs had a rate of 2 to 4, and the others of 10 to 13
