@@ -76,8 +76,6 @@ func (s score) times(f float64) score { return score{f * s.accepted, f * s.refus
 
 func (s score) minus(t score) score { return score{s.accepted - t.accepted, s.refused - t.refused} }
 
-func (s score) plus(t score) score { return score{s.accepted + t.accepted, s.refused + t.refused} }
-
 // log returns the logarithm of how likely the outcomes are if each request is refused with
 // the same probability.
 func (s score) log() float64 {

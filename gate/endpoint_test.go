@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestRequestsThatDifferInIDsHaveTheSameRoute(t *testing.T) {
@@ -137,6 +138,31 @@ func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T
 		}
 	}
 	assert.InDelta(t, 1000./17, first, 30, "after many refusals in a row")
+}
+
+// Otherwise, a burst to the endpoint would keep others back until all of it has been sent.
+func TestOthersBehindABurstToTheRefusedEndpointMayGoFirst(t *testing.T) {
+	s, l := new(suspects), new(lane)
+	outcomes(s, "aA")
+	for range 1000 {
+		l.firsts.push(&waiter{endpoint: endpoint{route: 'a', resource: 'a' << 8}})
+	}
+	other := &waiter{endpoint: endpoint{route: 'b', resource: 'b' << 8}}
+	l.firsts.push(other)
+	for range 10 {
+		l.firsts.push(&waiter{endpoint: other.endpoint})
+	}
+	first := 0
+	for range 1000 {
+		switch s.instead(l.firsts.head, l) {
+		case other:
+			first++
+		case l.firsts.head:
+		default:
+			require.Fail(t, "of the others, the one that came first should be sent")
+		}
+	}
+	assert.InDelta(t, 500, first, 60)
 }
 
 // On a route with many resources that share a limit, refusals in a row are all on the same route.

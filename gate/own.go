@@ -13,8 +13,8 @@ import (
 // whatever the pace. Such refusals say nothing about the account's other requests, which
 // would be sent more and more slowly because of them. If the requests to an endpoint are
 // refused and the others are accepted, the endpoint therefore gets an account of its own for
-// a while. Sometimes that is a mistake. Little is lost then, because both accounts share the
-// limit, as two processes do.
+// a while, and keeps it if no others are refused in the meantime. Sometimes that is a mistake.
+// Little is lost then, because both accounts share the limit, as two processes do.
 //
 // In a fleet, an endpoint has no account of its own, because the leader does not know the
 // endpoints.
@@ -31,11 +31,10 @@ const (
 // requests is forgotten, even when it is not in use.
 type ownAccount struct {
 	*account
-	until time.Duration // when its use ends, in the time of the other account, unless it is paused
-	span  time.Duration // for how long it is used; doubles each time, unless it was not used for long
-	mine  score         // of the own account when its use began
-	rest  score         // of the other account then
-	armed bool          // whether release will be called
+	until  time.Duration // when its use ends, in the time of the other account, unless it is paused
+	span   time.Duration // for how long it is used; doubles each time, unless it was not used for long
+	others int64         // pauses of the other account when its use began
+	armed  bool          // whether release will be called
 }
 
 // errOwn is the result of account.wait if the request's endpoint has just got an own account, or
@@ -89,9 +88,6 @@ func (o *ownAccount) left(now time.Duration) time.Duration {
 	return max(o.until-now, o.resumes()-o.now())
 }
 
-// outcomes returns how many requests were accepted, and how many pauses a refusal began.
-func (a *account) outcomes() score { return score{float64(a.accepted.Load()), float64(a.pauses)} }
-
 // use begins the use of an own account of a.
 func (a *account) use(o *ownAccount) {
 	now := a.now()
@@ -99,19 +95,15 @@ func (a *account) use(o *ownAccount) {
 		o.span = 0
 	}
 	o.span = min(max(2*o.span, leastSpan), mostSpan)
-	o.until = now + o.span
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.mine, o.rest = o.outcomes(), a.outcomes()
+	o.until, o.others = now+o.span, a.pauses
 }
 
-// proven reports whether the use of an own account has shown that its endpoint has a limit of its
-// own: requests to it were refused, and no others.
+// proven reports whether the use of an own account was right: requests to its endpoint still have
+// to wait, and meanwhile, no others were refused.
 func (a *account) proven(o *ownAccount) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	mine, rest := o.outcomes().minus(o.mine), a.outcomes().minus(o.rest)
-	return rest.refused == 0 && mine.refused > 1 && mine.log()+rest.log()-mine.plus(rest).log() >= some
+	return a.pauses == o.others && o.now()-max(o.throttled, o.waited) < o.span/2
 }
 
 // waitOwn is like wait, for a request whose endpoint had an own account. The own account is not
@@ -211,7 +203,7 @@ func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o.armed = false
-	if a.now() >= o.until && !o.forgotten() && a.proven(o) {
+	if a.now() >= o.until && a.proven(o) {
 		a.use(o)
 	}
 	if a.uses(o) {

@@ -148,6 +148,7 @@ func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
 		s, _ := g.Stats("k")
 		assert.Equal(t, all, s.Waiting)
 
+		exchange(t, g, users, Outcome{Result: Throttled})
 		time.Sleep(leastSpan)
 		synctest.Wait()
 		assert.Zero(t, o.waiting())
@@ -158,6 +159,46 @@ func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
 		t.Logf("%d and %d were sent", byOwn, byOther)
 		assert.NotZero(t, byOwn)
 		assert.NotZero(t, byOther)
+	})
+}
+
+// Otherwise, the others would be held up again each time the use ends.
+func TestAnOwnAccountStaysInUseWhileOnlyItsEndpointIsRefused(t *testing.T) {
+	for _, retryAfter := range []time.Duration{0, 5 * time.Second} {
+		t.Run(retryAfter.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, a, o := separated(t)
+				end := time.Now().Add(4 * mostSpan)
+				var calls sync.WaitGroup
+				calls.Go(func() {
+					for time.Now().Before(end) {
+						exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: retryAfter})
+					}
+				})
+				for time.Now().Before(end) {
+					time.Sleep(time.Second)
+					start := time.Now()
+					exchange(t, g, users, Outcome{Result: Accepted})
+					require.Less(t, time.Since(start), 2*time.Second)
+				}
+				calls.Wait()
+				assert.Equal(t, mostSpan, o.span)
+				time.Sleep(mostSpan)
+				assert.LessOrEqual(t, o.left(a.now()), time.Duration(0), "no request to the endpoint has had to wait for long")
+			})
+		})
+	}
+}
+
+func TestTheUseOfAnOwnAccountWasRightIfItsRequestsHadToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, o := separated(t)
+		time.Sleep(leastSpan - time.Nanosecond)
+		assert.False(t, a.proven(o))
+		o.waited = o.now()
+		assert.True(t, a.proven(o))
+		a.pauses++
+		assert.False(t, a.proven(o), "another request was refused, too")
 	})
 }
 
