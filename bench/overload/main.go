@@ -12,7 +12,7 @@
 // servers, kinds of Retry-After, arrivals and response times (the matrix: see FIGURES.md),
 // situations that users of cloud APIs encounter (the rows: see ROWS.md and
 // rowlist_test.go), and situations that are drawn at random (the draws: see
-// draws_test.go). PEERS.md compares the gate with other algorithms.
+// draws_test.go). PEERS.md and DRAWS.md compare the gate with other algorithms.
 //
 // # The simulation
 //

@@ -41,7 +41,8 @@ var families = []family{
 	{"About once per second, an interactive call is made, while 10,000 bulk calls are queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight. The ideal keeps as many in flight as the service allows, " +
-		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1.", inFlightRows()},
+		"counted at the caller. At the service, a request is in flight for 10 ms less, so a figure can be below 1. In a burst, 64 requests are in flight at " +
+		"first (StartWindow), so 500 calls take at least 1.13 requests per success if the service accepts one at a time, and 1.12 if it accepts five.", inFlightRows()},
 	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
 	{"One worker makes one call after another, at a limit of 20/s without a burst.", loneRows()},
 	{"A fixed (`fw`) or sliding (`sw`) window of one second, and 1.2 times as many calls as it allows, each with a timeout of 5 s.", windowRows()},
