@@ -86,7 +86,7 @@ type account struct {
 	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
 	waited     time.Duration // time until which the pacer last made a request wait, or at which one was last refused
 	refused    int64         // number of requests that were refused when they arrived
-	pauses     int64         // number of pauses that a refusal began
+	pauses     int64         // number of pauses that were begun by a refusal of a request whose endpoint has no own account
 	seen       int64         // accepted plus ticket plus refused at the latest sweep
 	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
 	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
@@ -462,7 +462,9 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 	}
 	if begins {
 		a.throttled = now
-		a.pauses++
+		if e := r.endpoint(); a.owns[e.route] == nil && a.owns[e.resource] == nil {
+			a.pauses++
+		}
 		a.refusedAt(now, r.endpoint())
 		// Processes that received the same Retry-After must not resume at the same
 		// moment.

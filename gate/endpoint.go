@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -66,7 +67,8 @@ const (
 	leastRefused  = 2.5  // number of refusals, with these weights, below which they prove nothing
 	manyResources = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
 	mostLet       = 4    // logarithm, to base 2, of the most requests that go before one to the endpoint that was refused last, on average
-	mostSearched  = 32   // maximum number of waiters at either end of a queue among which one to another endpoint is looked for
+	mostRoutes    = 4    // maximum number of routes to which requests are refused in a row, so that those to others go first
+	mostSearched  = 64   // maximum number of waiters among which one for another resource is looked for
 )
 
 // A score counts outcomes.
@@ -91,7 +93,8 @@ func (s score) log() float64 {
 // A suspect is a route or a resource to which a request was refused recently.
 type suspect struct {
 	score
-	before score // the score of all requests before the first of these refusals
+	before score         // the score of all requests before the first of these refusals
+	since  time.Duration // when that one was noticed
 }
 
 // Suspects compare the endpoints to which requests were refused with all others. Only
@@ -100,21 +103,23 @@ type suspect struct {
 // only if the next request that is accepted is for another resource. The zero value is ready to
 // use.
 type suspects struct {
-	all    score
-	of     map[uint64]suspect
-	latest endpoint      // of the latest refusal that began a pause
-	row    int           // number of such refusals in a row on the same route
-	same   int           // number of those in a row of the same resource
-	heard  bool          // whether a request was accepted since the latest one that counts
-	probed endpoint      // the endpoint of one that does not count yet; zero: there is none
-	others time.Duration // the latest time until which a request to another route than latest has to wait, because it was refused during a pause
-	order  rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
+	all     score
+	of      map[uint64]suspect
+	latest  endpoint      // of the latest refusal that began a pause
+	routes  []uint64      // the routes of such refusals in a row, at most mostRoutes
+	row     int           // number of these refusals
+	same    int           // number of those in a row of the same resource
+	heard   bool          // whether a request was accepted since the latest one that counts
+	probed  endpoint      // the endpoint of one that does not count yet; zero: there is none
+	others  time.Duration // the latest time until which a request to a route that is not in routes has to wait, because it was refused during a pause
+	changed int           // number of times that routes has changed
+	order   rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
 }
 
 // accepted records that a request to e was accepted.
-func (s *suspects) accepted(e endpoint) {
+func (s *suspects) accepted(now time.Duration, e endpoint) {
 	if s.probed != (endpoint{}) && e.resource != s.probed.resource {
-		s.count(s.probed)
+		s.count(now, s.probed)
 	}
 	s.probed, s.heard = endpoint{}, true
 	s.all.accepted++
@@ -127,9 +132,13 @@ func (s *suspects) accepted(e endpoint) {
 }
 
 // refused records that a request to e was refused, which began a pause.
-func (s *suspects) refused(e endpoint) {
-	if e.route != s.latest.route {
-		s.row = 0
+func (s *suspects) refused(now time.Duration, e endpoint) {
+	if !slices.Contains(s.routes, e.route) {
+		if len(s.routes) == mostRoutes {
+			s.routes, s.row = s.routes[:0], 0
+		}
+		s.routes = append(s.routes, e.route)
+		s.changed++
 	}
 	if e.resource != s.latest.resource {
 		s.same = 0
@@ -141,25 +150,25 @@ func (s *suspects) refused(e endpoint) {
 		s.probed = e
 		return
 	}
-	s.count(e)
+	s.count(now, e)
 	s.heard = false
 }
 
 // refusedToo records that a request to e was refused while there was a pause, and when its
 // Retry-After ends.
 func (s *suspects) refusedToo(e endpoint, until time.Duration) {
-	if e.route != s.latest.route {
+	if !slices.Contains(s.routes, e.route) {
 		s.others = max(s.others, until)
 	}
 }
 
 // count counts a refusal.
-func (s *suspects) count(e endpoint) {
+func (s *suspects) count(now time.Duration, e endpoint) {
 	if s.of == nil {
 		s.of = make(map[uint64]suspect)
 	}
 	for key, one := range s.of {
-		if one = (suspect{one.times(fading), one.before.times(fading)}); one.refused < 0.1 {
+		if one = (suspect{one.times(fading), one.before.times(fading), one.since}); one.refused < 0.1 {
 			delete(s.of, key) // so that there are at most some 90
 		} else {
 			s.of[key] = one
@@ -169,7 +178,7 @@ func (s *suspects) count(e endpoint) {
 	for _, key := range e.keys() {
 		one, ok := s.of[key]
 		if !ok {
-			one.before = s.all
+			one.before, one.since = s.all, now
 		}
 		one.refused++
 		s.of[key] = one
@@ -201,11 +210,11 @@ func (s *suspects) strongest() (key uint64, evidence float64, others score) {
 	return key, evidence, others
 }
 
-// rowBefore returns how many of the latest refusals were all on another route than e or, if they
+// rowBefore returns how many of the latest refusals were all on other routes than e or, if they
 // were on the same one, of another resource.
 func (s *suspects) rowBefore(e endpoint) int {
 	switch {
-	case e.route != s.latest.route:
+	case !slices.Contains(s.routes, e.route):
 		return s.row
 	case e.resource != s.latest.resource:
 		return s.same
@@ -214,12 +223,12 @@ func (s *suspects) rowBefore(e endpoint) int {
 }
 
 // instead returns the waiter to send now if w has the next turn in its lane. While others
-// wait, a request to the endpoint that was refused last is sent only with a chance of one in
+// wait, a request to an endpoint that was refused lately is sent only with a chance of one in
 // two, or, after several refusals in a row, of one in 3, 5, 9 or 17. Otherwise, if w is a retry,
 // it could be refused for ever, and no other request would be sent. The order is random, because
 // a request that is always the last of a burst may be refused for that reason.
 func (s *suspects) instead(w *waiter, l *lane) *waiter {
-	if w.endpoint.route != s.latest.route || s.row == 0 {
+	if !slices.Contains(s.routes, w.endpoint.route) {
 		return w
 	}
 	draw := s.order.Uint64()
@@ -228,27 +237,23 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 	if !byRoute && !byResource {
 		return w
 	}
-	other := w
-	for _, q := range [...]*queue{&l.retries, &l.firsts} {
-		n := 0
-		for v := q.head; v != nil && n < mostSearched; v, n = v.next, n+1 {
-			switch {
-			case byRoute && v.endpoint.route != s.latest.route:
+	queues := [...]*queue{&l.retries, &l.firsts}
+	if byRoute {
+		for _, q := range queues {
+			if v := q.outside(s.routes, s.changed); v != nil {
 				return v
-			case byResource && other == w && v.endpoint.resource != s.latest.resource:
-				other = v
 			}
 		}
 	}
-	if other != w || !byRoute {
-		return other
-	}
-	// A burst to the endpoint may be ahead of all others.
-	n := 0
-	for v := l.firsts.tail; v != nil && n < mostSearched; v, n = v.prev, n+1 {
-		if v.endpoint.route != s.latest.route {
-			other = v
+	if byResource {
+		n := 0
+		for _, q := range queues {
+			for v := q.head; v != nil && n < mostSearched; v, n = v.next, n+1 {
+				if v.endpoint.resource != s.latest.resource {
+					return v
+				}
+			}
 		}
 	}
-	return other
+	return w
 }

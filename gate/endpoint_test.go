@@ -48,9 +48,9 @@ func outcomes(s *suspects, sequence string) float64 {
 	for _, c := range sequence {
 		e := endpoint{route: uint64(c | 0x20), resource: uint64(c|0x20) << 8}
 		if c >= 'a' {
-			s.accepted(e)
+			s.accepted(0, e)
 		} else {
-			s.refused(e)
+			s.refused(0, e)
 		}
 	}
 	evidence, _ := s.evidence('a')
@@ -108,8 +108,8 @@ func TestARefusedProbeCountsIfAnotherEndpointIsAcceptedNext(t *testing.T) {
 func TestSuspectsAreForgotten(t *testing.T) {
 	s := new(suspects)
 	for i := range 10_000 {
-		s.refused(endpoint{route: uint64(2*i + 1), resource: uint64(2*i + 2)})
-		s.accepted(endpoint{route: 3, resource: 4})
+		s.refused(0, endpoint{route: uint64(2*i + 1), resource: uint64(2*i + 2)})
+		s.accepted(0, endpoint{route: 3, resource: 4})
 	}
 	assert.Less(t, len(s.of), 100)
 }
@@ -169,8 +169,8 @@ func TestOthersBehindABurstToTheRefusedEndpointMayGoFirst(t *testing.T) {
 func TestRefusalsOfOtherResourcesOfTheRouteDoNotKeepARetryBack(t *testing.T) {
 	s, l := new(suspects), new(lane)
 	for n := range uint64(10) {
-		s.refused(endpoint{route: 'a', resource: 100 + n})
-		s.accepted(endpoint{route: 'a', resource: 200})
+		s.refused(0, endpoint{route: 'a', resource: 100 + n})
+		s.accepted(0, endpoint{route: 'a', resource: 200})
 	}
 	w := &waiter{endpoint: s.latest, resend: 1}
 	l.retries.push(w)

@@ -33,7 +33,8 @@ type ownAccount struct {
 	*account
 	until  time.Duration // when its use ends, in the time of the other account, unless it is paused
 	span   time.Duration // for how long it is used; doubles each time, unless it was not used for long
-	others int64         // pauses of the other account when its use began
+	began  time.Duration // when its use last began, in its own time
+	others int64         // pauses of the other account then
 	armed  bool          // whether release will be called
 }
 
@@ -88,22 +89,21 @@ func (o *ownAccount) left(now time.Duration) time.Duration {
 	return max(o.until-now, o.resumes()-o.now())
 }
 
-// use begins the use of an own account of a.
-func (a *account) use(o *ownAccount) {
-	now := a.now()
-	if now-o.until > 2*o.span {
-		o.span = 0
-	}
-	o.span = min(max(2*o.span, leastSpan), mostSpan)
-	o.until, o.others = now+o.span, a.pauses
+// use begins the use of an own account of a, for at least the given time.
+func (a *account) use(o *ownAccount, least time.Duration) {
+	o.span = min(max(2*o.span, least, leastSpan), mostSpan)
+	o.until, o.others = a.now()+o.span, a.pauses
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.began = o.now()
 }
 
-// proven reports whether the use of an own account was right: requests to its endpoint still have
-// to wait, and meanwhile, no others were refused.
+// proven reports whether the use of an own account was right: requests to its endpoint were
+// refused or had to wait, and meanwhile, no refusal of another request began a pause.
 func (a *account) proven(o *ownAccount) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return a.pauses == o.others && o.now()-max(o.throttled, o.waited) < o.span/2
+	return a.pauses == o.others && max(o.throttled, o.waited) > o.began
 }
 
 // waitOwn is like wait, for a request whose endpoint had an own account. The own account is not
@@ -203,8 +203,8 @@ func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o.armed = false
-	if a.now() >= o.until && a.proven(o) {
-		a.use(o)
+	if !a.gone && a.now() >= o.until && a.proven(o) {
+		a.use(o, 0)
 	}
 	if a.uses(o) {
 		return
@@ -220,7 +220,7 @@ func (a *account) refusedAt(now time.Duration, e endpoint) {
 	if !alone || e == (endpoint{}) {
 		return
 	}
-	a.suspects.refused(e)
+	a.suspects.refused(now, e)
 	if a.separate(now) {
 		return
 	}
@@ -234,7 +234,7 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 	if len(a.suspects.of) == 0 {
 		return
 	}
-	a.suspects.accepted(r.endpoint())
+	a.suspects.accepted(now, r.endpoint())
 	if a.suspects.row > 1 {
 		a.separate(now)
 	}
@@ -291,13 +291,16 @@ func (a *account) separate(now time.Duration) bool {
 		refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
 	}
 	o.refusedElsewhere(refusal)
-	a.use(o)
+	if now-o.until > 2*o.span {
+		o.span = 0
+	}
+	a.use(o, now-a.suspects.of[key].since) // it may take as long again until a request to the endpoint is refused
 	a.uses(o)
 	a.moveTo(key)
 	if innocent(others) {
 		c.Acquit(now, max(now, a.suspects.others))
 		a.hold, a.stated = hold{}, Limit{}
 	}
-	a.suspects = suspects{order: a.suspects.order, others: a.suspects.others}
+	a.suspects = suspects{changed: a.suspects.changed + 1, order: a.suspects.order, others: a.suspects.others}
 	return true
 }

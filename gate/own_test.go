@@ -183,7 +183,7 @@ func TestAnOwnAccountStaysInUseWhileOnlyItsEndpointIsRefused(t *testing.T) {
 				}
 				calls.Wait()
 				assert.Equal(t, mostSpan, o.span)
-				time.Sleep(mostSpan)
+				time.Sleep(2 * mostSpan)
 				assert.LessOrEqual(t, o.left(a.now()), time.Duration(0), "no request to the endpoint has had to wait for long")
 			})
 		})
@@ -420,9 +420,9 @@ func TestAnEndpointThatIsSeparatedAgainSoonIsSeparatedForLonger(t *testing.T) {
 		_, a, o := separated(t)
 		again := func() time.Duration {
 			for range 20 {
-				a.suspects.refused(jobs.endpoint())
+				a.suspects.refused(0, jobs.endpoint())
 				for range 20 {
-					a.suspects.accepted(users.endpoint())
+					a.suspects.accepted(0, users.endpoint())
 				}
 			}
 			a.mu.Lock()

@@ -1,6 +1,9 @@
 package gate
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A waiter is a call to Wait that takes the slow path. It waits in account.wait; refuse.go
 // contains the rules for refusing it.
@@ -40,6 +43,8 @@ func (w *waiter) goesFirst() bool { return !w.first() && w.resend < lateResend }
 type queue struct {
 	head, tail *waiter
 	look       *waiter // the first waiter that account.free has not passed over
+	other      *waiter // the first waiter that outside has not passed over
+	version    int     // the version of the routes to which those that it has passed over belong
 	n          int
 	limited    int // number of waiters with a deadline
 	witnesses  int // number of waiters that are witnesses
@@ -54,6 +59,9 @@ func (q *queue) push(w *waiter) {
 	}
 	if q.look == nil {
 		q.look = w
+	}
+	if q.other == nil {
+		q.other = w
 	}
 	q.tail = w
 	q.n++
@@ -77,6 +85,9 @@ func (q *queue) insert(w, before *waiter) {
 	if q.look == before {
 		q.look = w
 	}
+	if q.other == before {
+		q.other = w
+	}
 	q.n++
 	if w.limited {
 		q.limited++
@@ -92,6 +103,9 @@ func (q *queue) rewind() { q.look = q.head }
 func (q *queue) remove(w *waiter) {
 	if q.look == w {
 		q.look = w.next
+	}
+	if q.other == w {
+		q.other = w.next
 	}
 	if w.prev == nil {
 		q.head = w.next
@@ -111,6 +125,18 @@ func (q *queue) remove(w *waiter) {
 	if w.witness {
 		q.witnesses--
 	}
+}
+
+// outside returns the first waiter that is on none of the routes, or nil. It may pass over one
+// that was inserted ahead of others. The version must change whenever the routes do.
+func (q *queue) outside(routes []uint64, version int) *waiter {
+	if q.version != version {
+		q.version, q.other = version, q.head
+	}
+	for q.other != nil && slices.Contains(routes, q.other.endpoint.route) {
+		q.other = q.other.next
+	}
+	return q.other
 }
 
 // A lane holds the waiters of one priority.

@@ -420,6 +420,13 @@ func endpointRows() []row {
 				},
 				settings: settings{key: gate.KeyByHost}, seeds: 12, goals: []aim{share},
 			})
+			two := rows[len(rows)-1]
+			two.name = strings.Replace(two.name, "/", "/two-", 1)
+			other := c
+			other.Method, other.Path = "PUT", "/v3/users/1/roles"
+			two.situation.Limits = append(slices.Clip(two.situation.Limits), sim.Limit{Server: sim.Bucket(endpoint.limit, 1), Method: "PUT"})
+			two.situation.Callers = append(slices.Clip(two.situation.Callers), other)
+			rows = append(rows, two)
 		}
 	}
 	shared := sim.Situation{Limits: limit(100, 0.1), RetryAfter: sim.Seconds, Answers: "50ms", Length: length}
