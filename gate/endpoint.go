@@ -63,12 +63,13 @@ func writeRoute(h *maphash.Hash, segment string) {
 func (e endpoint) keys() [2]uint64 { return [...]uint64{e.resource, e.route} }
 
 const (
-	fading        = 0.95 // weight of what was counted before a refusal, compared with what is counted after it
-	leastRefused  = 2.5  // number of refusals, with these weights, below which they prove nothing
-	manyResources = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
-	mostLet       = 4    // logarithm, to base 2, of the most requests that go before one to the endpoint that was refused last, on average
-	mostRoutes    = 4    // maximum number of routes to which requests are refused in a row, so that those to others go first
-	mostSearched  = 64   // maximum number of waiters among which one for another resource is looked for
+	fading         = 0.95 // weight of what was counted before a refusal, compared with what is counted after it
+	leastRefused   = 2.5  // number of refusals, with these weights, below which they prove nothing
+	severalRefused = 1.5  // number of refusals from which a route to which no request was accepted does not count as others
+	manyResources  = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
+	mostLet        = 4    // logarithm, to base 2, of the most requests that go before one to the endpoint that was refused last, on average
+	mostRoutes     = 4    // maximum number of routes to which requests are refused in a row, so that those to others go first
+	mostSearched   = 64   // maximum number of waiters among which one for another resource is looked for
 )
 
 // A score counts outcomes.
@@ -103,17 +104,18 @@ type suspect struct {
 // only if the next request that is accepted is for another resource. The zero value is ready to
 // use.
 type suspects struct {
-	all     score
-	of      map[uint64]suspect
-	latest  endpoint      // of the latest refusal that began a pause
-	routes  []uint64      // the routes of such refusals in a row, at most mostRoutes
-	row     int           // number of these refusals
-	same    int           // number of those in a row of the same resource
-	heard   bool          // whether a request was accepted since the latest one that counts
-	probed  endpoint      // the endpoint of one that does not count yet; zero: there is none
-	others  time.Duration // the latest time until which a request to a route that is not in routes has to wait, because it was refused during a pause
-	changed int           // number of times that routes has changed
-	order   rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
+	all       score
+	of        map[uint64]suspect
+	latest    endpoint      // of the latest refusal that began a pause
+	routes    []uint64      // the routes of such refusals in a row, at most mostRoutes
+	row       int           // number of these refusals
+	same      int           // number of those in a row of the same resource
+	heard     bool          // whether a request was accepted since the latest one that counts
+	probed    endpoint      // the endpoint of one that does not count yet; zero: there is none
+	others    time.Duration // the latest time until which a request to a route that is not in routes has to wait, because it was refused during a pause
+	acquitted bool          // whether the latest refusal was forgotten: see account.acquit
+	changed   int           // number of times that routes has changed
+	order     rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
 }
 
 // accepted records that a request to e was accepted.
@@ -145,6 +147,7 @@ func (s *suspects) refused(now time.Duration, e endpoint) {
 	}
 	s.row++
 	s.same++
+	s.acquitted = false
 	s.latest = e
 	if len(s.of) > 0 && !s.heard {
 		s.probed = e
@@ -188,14 +191,20 @@ func (s *suspects) count(now time.Duration, e endpoint) {
 
 // evidence returns the logarithm of how much likelier the outcomes are if the requests that
 // the key stands for have a limit of their own, or 0 if too few of them were refused. It also
-// returns the score of the others.
+// returns the score of the others, without the routes that are refused in turn with the latest
+// one and never accepted.
 func (s *suspects) evidence(key uint64) (evidence float64, others score) {
 	one := s.of[key]
-	all := s.all.minus(one.before)
-	others = all.minus(one.score)
+	others = s.all.minus(one.before).minus(one.score)
+	for _, route := range s.routes {
+		if t := s.of[route]; route != s.latest.route && t.accepted == 0 && t.refused > severalRefused {
+			others.refused = max(others.refused-t.refused, 0) // some may have come before the first one of the key
+		}
+	}
 	if one.refused < leastRefused || one.refused*others.accepted <= others.refused*one.accepted {
 		return 0, others
 	}
+	all := score{one.accepted + others.accepted, one.refused + others.refused}
 	return one.log() + others.log() - all.log(), others
 }
 

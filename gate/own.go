@@ -221,11 +221,8 @@ func (a *account) refusedAt(now time.Duration, e endpoint) {
 		return
 	}
 	a.suspects.refused(now, e)
-	if a.separate(now) {
-		return
-	}
-	if _, evidence, others := a.suspects.strongest(); evidence > some && innocent(others) {
-		c.Acquit(now, c.Paused())
+	if !a.separate(now) {
+		a.acquit(now, c)
 	}
 }
 
@@ -235,8 +232,20 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 		return
 	}
 	a.suspects.accepted(now, r.endpoint())
-	if a.suspects.row > 1 {
-		a.separate(now)
+	if c, alone := a.pacer.(fleet1.Solo); alone && a.suspects.row > 1 && !a.separate(now) {
+		a.acquit(now, c)
+	}
+}
+
+// acquit forgets what the latest refusal seemed to say about the pace, if there is some evidence
+// that it was due to the endpoint.
+func (a *account) acquit(now time.Duration, c fleet1.Solo) {
+	if a.suspects.acquitted {
+		return
+	}
+	if _, evidence, others := a.suspects.strongest(); evidence > some && innocent(others) {
+		c.Acquit(now, c.Paused())
+		a.suspects.acquitted = true
 	}
 }
 
@@ -298,6 +307,9 @@ func (a *account) separate(now time.Duration) bool {
 	a.uses(o)
 	a.moveTo(key)
 	if innocent(others) {
+		for _, other := range a.owns { // what was refused lately does not count as others
+			other.others = a.pauses
+		}
 		c.Acquit(now, max(now, a.suspects.others))
 		a.hold, a.stated = hold{}, Limit{}
 	}

@@ -90,6 +90,10 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	return c
 }
 
+// acquitted is the lowest pace after Acquit, in requests per second. If requests have been
+// refused from the beginning, no better one is known.
+const acquitted = 1.0
+
 // Acquit reports that the limit was not the reason for the recent refusals. It ends the
 // pause, and the Controller continues at the best pace that it knows, without an upper
 // bound.
@@ -98,7 +102,7 @@ func (c *Controller) Acquit(now, pause time.Duration) {
 	if !ok {
 		return
 	}
-	l.Pace, l.Hi, l.Burst, l.Holding = max(l.Pace, l.Best), 0, l.Burst0, 0
+	l.Pace, l.Hi, l.Burst, l.Holding = max(l.Pace, l.Best, acquitted), 0, l.Burst0, 0
 	l.Silence, l.Asked = min(l.Silence, 1), 0
 	fresh := Resume(now, l, pause)
 	fresh.Constants, fresh.Late = c.Constants, c.Late

@@ -187,7 +187,7 @@ func TestAcquittedControllerSendsAtOnceAtTheBestPace(t *testing.T) {
 
 	c.Acquit(now, now)
 	learned, _ := c.Learned()
-	assert.InDelta(t, learned.Best, c.Pace(), 0.01)
+	assert.InDelta(t, max(learned.Best, acquitted), c.Pace(), 0.01)
 	assert.Zero(t, learned.Hi, "there is no upper bound")
 	assert.LessOrEqual(t, c.Next(now, 10), now+time.Second)
 	pace := c.Pace()
@@ -196,4 +196,8 @@ func TestAcquittedControllerSendsAtOnceAtTheBestPace(t *testing.T) {
 
 	c.Acquit(now, now+time.Minute)
 	assert.Equal(t, now+time.Minute, c.Next(now, 10))
+
+	fast := Resume(now, Learned{Pace: 2, Lo: 1, Hi: 3, Best: 50, Silence: 1}, now)
+	fast.Acquit(now, now)
+	assert.InDelta(t, 50, fast.Pace(), 0.01)
 }
