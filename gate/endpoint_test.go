@@ -142,27 +142,84 @@ func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T
 
 // Otherwise, a burst to the endpoint would keep others back until all of it has been sent.
 func TestOthersBehindABurstToTheRefusedEndpointMayGoFirst(t *testing.T) {
+	for _, q := range []func(*lane) *queue{func(l *lane) *queue { return &l.retries }, func(l *lane) *queue { return &l.firsts }} {
+		s, l := new(suspects), new(lane)
+		outcomes(s, "aA")
+		var others []*waiter
+		for i := range 2000 {
+			w := &waiter{endpoint: endpoint{route: 'a', resource: 'a' << 8}}
+			if i > 1000 && i%3 == 0 {
+				w.endpoint = endpoint{route: 'b', resource: 'b' << 8}
+				others = append(others, w)
+			}
+			q(l).push(w)
+		}
+		early := 0
+		for n := range 1500 {
+			w := s.instead(q(l).head, l)
+			w.queue.remove(w)
+			if len(others) > 0 && w.endpoint.route == 'b' {
+				require.Same(t, others[0], w, "the others should be sent in order of arrival")
+				others = others[1:]
+				early = n
+			}
+		}
+		assert.Empty(t, others)
+		assert.Less(t, early, 2*333+100)
+	}
+}
+
+func TestARetryOnAnotherRouteGoesBeforeFirstAttempts(t *testing.T) {
 	s, l := new(suspects), new(lane)
 	outcomes(s, "aA")
-	for range 1000 {
-		l.firsts.push(&waiter{endpoint: endpoint{route: 'a', resource: 'a' << 8}})
+	other := endpoint{route: 'b', resource: 'b' << 8}
+	for range 100 {
+		l.retries.push(&waiter{endpoint: endpoint{route: 'a', resource: 'a' << 8}})
 	}
-	other := &waiter{endpoint: endpoint{route: 'b', resource: 'b' << 8}}
-	l.firsts.push(other)
-	for range 10 {
-		l.firsts.push(&waiter{endpoint: other.endpoint})
+	retry := &waiter{endpoint: other}
+	l.retries.push(retry)
+	l.firsts.push(&waiter{endpoint: other})
+	sent := map[*waiter]int{}
+	for range 100 {
+		sent[s.instead(l.retries.head, l)]++
+	}
+	assert.InDelta(t, 50, sent[retry], 20)
+	assert.Len(t, sent, 2)
+}
+
+// An API may have a limit for each endpoint, and several of these may be exceeded at once.
+func TestEndpointsThatAreRefusedInTurnLetOthersGoFirst(t *testing.T) {
+	s, l := new(suspects), new(lane)
+	outcomes(s, "ABABAB")
+	w, other := &waiter{endpoint: endpoint{route: 'a', resource: 'a' << 8}}, &waiter{endpoint: endpoint{route: 'c', resource: 'c' << 8}}
+	for _, w := range []*waiter{w, {endpoint: endpoint{route: 'b', resource: 'b' << 8}}, other} {
+		l.firsts.push(w)
 	}
 	first := 0
 	for range 1000 {
-		switch s.instead(l.firsts.head, l) {
-		case other:
+		switch s.instead(w, l) {
+		case w:
 			first++
-		case l.firsts.head:
+		case other:
 		default:
-			require.Fail(t, "of the others, the one that came first should be sent")
+			require.Fail(t, "the other refused endpoint should not go first")
 		}
 	}
-	assert.InDelta(t, 500, first, 60)
+	assert.InDelta(t, 1000./17, first, 30)
+	assert.Equal(t, 6, s.rowBefore(other.endpoint))
+	outcomes(s, "CDE") // more routes than a row can have
+	assert.Equal(t, 1, s.rowBefore(endpoint{route: 'a'}))
+	assert.Same(t, w, s.instead(w, l))
+}
+
+func TestRoutesThatAreRefusedInTurnAndNeverAcceptedDoNotCountAsOthers(t *testing.T) {
+	never, sometimes := new(suspects), new(suspects)
+	outcomes(never, "ABcABcABcABcABcA")
+	outcomes(sometimes, "AbBcAbBcAbBcAbBcAbBcA")
+	_, others := never.evidence('a')
+	assert.Less(t, others.refused, 0.1)
+	_, others = sometimes.evidence('a')
+	assert.Greater(t, others.refused, 3.)
 }
 
 // On a route with many resources that share a limit, refusals in a row are all on the same route.

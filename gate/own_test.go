@@ -162,39 +162,103 @@ func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
 	})
 }
 
-// Otherwise, the others would be held up again each time the use ends.
-func TestAnOwnAccountStaysInUseWhileOnlyItsEndpointIsRefused(t *testing.T) {
-	for _, retryAfter := range []time.Duration{0, 5 * time.Second} {
-		t.Run(retryAfter.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				g, a, o := separated(t)
-				end := time.Now().Add(4 * mostSpan)
-				var calls sync.WaitGroup
-				calls.Go(func() {
-					for time.Now().Before(end) {
-						exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: retryAfter})
-					}
-				})
-				for time.Now().Before(end) {
-					time.Sleep(time.Second)
-					start := time.Now()
-					exchange(t, g, users, Outcome{Result: Accepted})
-					require.Less(t, time.Since(start), 2*time.Second)
-				}
-				calls.Wait()
-				assert.Equal(t, mostSpan, o.span)
-				time.Sleep(2 * mostSpan)
-				assert.LessOrEqual(t, o.left(a.now()), time.Duration(0), "no request to the endpoint has had to wait for long")
-			})
+// pests make calls that are always refused, one path each, while users make one call per second
+// with a timeout of ten seconds. A pest waits for some time between two calls. The result is how
+// many of the users' calls failed in the last two of four hours, and how many own accounts were in
+// use at the end.
+func pests(t *testing.T, paths int, wait, timeout, retryAfter time.Duration) (failed, owns int) {
+	g, begin := new(Adaptive), time.Now()
+	end := begin.Add(4 * time.Hour)
+	call := func(r Request, timeout time.Duration, o Outcome) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		ticket, err := g.Wait(ctx, r)
+		if err == nil {
+			g.Observe(r, ticket, o)
+		}
+		return err == nil
+	}
+	var calls sync.WaitGroup
+	for i := range paths {
+		calls.Go(func() {
+			for time.Now().Before(end) {
+				call(Request{Key: "k", Path: "/jobs/" + string(rune('a'+i))}, timeout, Outcome{Result: Throttled, RetryAfter: retryAfter})
+				time.Sleep(wait)
+			}
 		})
 	}
+	for time.Now().Before(end) {
+		time.Sleep(time.Second)
+		if !call(users, 10*time.Second, Outcome{Result: Accepted}) && time.Since(begin) > 2*time.Hour {
+			failed++
+		}
+	}
+	a := g.account("k")
+	a.mu.Lock()
+	for _, o := range a.owns {
+		if a.uses(o) {
+			owns++
+		}
+	}
+	a.mu.Unlock()
+	calls.Wait()
+	return failed, owns
+}
+
+// Without own accounts, nearly all calls of the users would fail.
+func TestSeveralEndpointsThatAreAlwaysRefusedDoNotHoldUpOthers(t *testing.T) {
+	for _, retryAfter := range []time.Duration{0, 5 * time.Second, 30 * time.Second} {
+		for paths := 1; paths <= mostRoutes; paths++ {
+			t.Run(fmt.Sprintf("%d endpoints, Retry-After %v", paths, retryAfter), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					failed, owns := pests(t, paths, time.Second, 2*time.Minute, retryAfter)
+					assert.Zero(t, failed)
+					assert.Equal(t, paths, owns)
+				})
+			})
+		}
+	}
+}
+
+func TestAnEndpointThatIsSeldomUsedKeepsItsOwnAccount(t *testing.T) {
+	for _, wait := range []time.Duration{45 * time.Second, 2 * time.Minute} {
+		for _, retryAfter := range []time.Duration{time.Minute, 5 * time.Minute} {
+			t.Run(fmt.Sprintf("once in %v, Retry-After %v", wait, retryAfter), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					failed, owns := pests(t, 1, wait, 10*time.Second, retryAfter)
+					assert.Zero(t, failed)
+					assert.Equal(t, 1, owns)
+				})
+			})
+		}
+	}
+}
+
+// Otherwise, the others would be held up again each time the use ends.
+func TestAnOwnAccountIsUsedUntilNothingHasToWaitForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		for range 60 {
+			exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: 40 * time.Second})
+			exchange(t, g, users, Outcome{Result: Accepted})
+		}
+		a.mu.Lock()
+		assert.Positive(t, o.left(a.now()))
+		a.mu.Unlock()
+		assert.Equal(t, mostSpan, o.span)
+		time.Sleep(2 * mostSpan)
+		a.mu.Lock()
+		assert.LessOrEqual(t, o.left(a.now()), time.Duration(0))
+		a.mu.Unlock()
+	})
 }
 
 func TestTheUseOfAnOwnAccountWasRightIfItsRequestsHadToWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, o := separated(t)
-		time.Sleep(leastSpan - time.Nanosecond)
-		assert.False(t, a.proven(o))
+		o.waited = 0
+		assert.False(t, a.proven(o), "only the refusal that led to the separation")
+		time.Sleep(time.Second)
 		o.waited = o.now()
 		assert.True(t, a.proven(o))
 		a.pauses++

@@ -21,9 +21,9 @@ type strategy struct {
 // strategies lists the gate and the strategies that it is compared with. ROWS.md contains
 // the first three, PEERS.md all of them.
 var strategies = []strategy{
-	{"gate", gatesOf(func() gate.Gate { return seededGate(0) })},
-	{"none", gatesOf(func() gate.Gate { return nil })},
-	{"aimd", gatesOf(func() gate.Gate { return newAIMD() })},
+	{"gate", gatesOf(func(process int) gate.Gate { return seededGate(0, process) })},
+	{"none", gatesOf(func(int) gate.Gate { return nil })},
+	{"aimd", gatesOf(func(int) gate.Gate { return newAIMD() })},
 	{"atb", toldGates(func(limit quota) func() gate.Gate {
 		return func() gate.Gate { return newATB(limit) }
 	})},
@@ -31,8 +31,8 @@ var strategies = []strategy{
 		all := &telemetry{limit: limit.rate}
 		return func() gate.Gate { return newAATB(limit, all) }
 	})},
-	{"gradient", gatesOf(func() gate.Gate { return newGradient() })},
-	{"google", gatesOf(func() gate.Gate { return newGoogle() })},
+	{"gradient", gatesOf(func(int) gate.Gate { return newGradient() })},
+	{"google", gatesOf(func(int) gate.Gate { return newGoogle() })},
 	{"aws-standard", library("aws-standard")},
 	{"aws-adaptive", library("aws-adaptive")},
 }
@@ -40,10 +40,16 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with one gate per process. Calling one creates such a gate; if it
-// returns nil, the clients have no gate.
-func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
-	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
+// gatesOf makes clients with one gate per process. Calling one creates such a gate for the
+// process with the given number, from 0; if it returns nil, the clients have no gate.
+func gatesOf(one func(process int) gate.Gate) func(sim.Situation, settings) sim.Client {
+	return func(_ sim.Situation, set settings) sim.Client {
+		processes := 0
+		return set.client(func() gate.Gate {
+			processes++
+			return one(processes - 1)
+		})
+	}
 }
 
 // toldGates is like gatesOf, for gates that know the limit from the start.

@@ -16,38 +16,38 @@ import (
 )
 
 // seededGate returns a gate whose pauses have jitter from a source that is seeded with the
-// virtual time. The gate's own source cannot be seeded. With the gate's own source, the
+// virtual time and the number of the process. The gate's own source cannot be seeded. With the gate's own source, the
 // runs of a scenario would have different figures, and a test whose bound is close to the
 // worst figure would fail now and then.
-func seededGate(startWindow int) *gate.Adaptive {
+func seededGate(startWindow, process int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
-	shared.Join(seeded{})
+	shared.Join(seeded{process})
 	return shared
 }
 
 // gated returns a client that has a seeded gate and makes up to 20 attempts.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
-	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
+	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0, 0), MaxAttempts: 20}}).Do
 }
 
 // gatedTransport returns the Transport of a program that sets deadlines but not
 // MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
-	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
+	return &iamhttp.Transport{Base: base, Gate: seededGate(0, 0)}
 }
 
 // seeded is a fleet of one gate. A gate gets its pacers from its fleet, and calls a pacer's
 // Pause to add the jitter to a pause.
-type seeded struct{}
+type seeded struct{ process int }
 
 func (seeded) Opened(string) (share int, p fleet1.Pacer) { return 1, nil }
 func (seeded) Forgotten(string)                          {}
 
-func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+func (s seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
 	origin := time.Now().Add(-h.Now)
 	return &pacer{
 		Controller: h.Close(retryAfter),
-		rng:        rand.New(rand.NewPCG(uint64(origin.UnixNano()), uint64(len(key)))),
+		rng:        rand.New(rand.NewPCG(uint64(origin.UnixNano()), uint64(len(key)+s.process<<32))),
 		now:        h.Now,
 	}
 }

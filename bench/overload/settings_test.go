@@ -72,7 +72,7 @@ func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 // returns the percentage of goals that are met.
 func sharesOfGoals(t *testing.T, startWindow int) []float64 {
 	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
-		return &iamhttp.Transport{Base: base, Gate: seededGate(startWindow), MaxAttempts: o.Attempts}
+		return &iamhttp.Transport{Base: base, Gate: seededGate(startWindow, 0), MaxAttempts: o.Attempts}
 	}
 	fleet := []contestant{{peers.Peer{Name: "gate", Wrap: wrap}, 20}}
 	// The limits that double are left out to save time.
