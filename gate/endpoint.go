@@ -112,7 +112,7 @@ type suspects struct {
 	same      int           // number of those in a row of the same resource
 	heard     bool          // whether a request was accepted since the latest one that counts
 	probed    endpoint      // the endpoint of one that does not count yet; zero: there is none
-	others    time.Duration // the latest time until which a request to a route that is not in routes has to wait, because it was refused during a pause
+	others    time.Duration // the latest time until which a request to another route than latest has to wait, because it was refused during a pause
 	acquitted bool          // whether the latest refusal was forgotten: see account.acquit
 	changed   int           // number of times that routes has changed
 	order     rand.PCG      // for instead; always begins with the same numbers, because a simulation must be reproducible
@@ -160,7 +160,7 @@ func (s *suspects) refused(now time.Duration, e endpoint) {
 // refusedToo records that a request to e was refused while there was a pause, and when its
 // Retry-After ends.
 func (s *suspects) refusedToo(e endpoint, until time.Duration) {
-	if !slices.Contains(s.routes, e.route) {
+	if e.route != s.latest.route {
 		s.others = max(s.others, until)
 	}
 }

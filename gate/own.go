@@ -35,7 +35,7 @@ type ownAccount struct {
 	span   time.Duration // for how long it is used; doubles each time, unless it was not used for long
 	began  time.Duration // when its use last began, in its own time
 	others int64         // pauses of the other account then
-	armed  bool          // whether release will be called
+	armed  bool          // whether release will be called, at the end of the use or before
 }
 
 // errOwn is the result of account.wait if the request's endpoint has just got an own account, or
@@ -65,12 +65,17 @@ func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
 }
 
 // uses reports whether an own account is in use, and makes sure that its waiters leave it when it
-// is no longer used.
+// is no longer used. If its use has proven to be right, it goes on, even if the end is now:
+// otherwise, a request that comes at this moment would be refused in the other account.
 func (a *account) uses(o *ownAccount) bool {
 	if o == nil {
 		return false
 	}
 	left := o.left(a.now())
+	if left <= 0 && o.armed && !a.gone && a.proven(o) {
+		a.use(o, 0)
+		left = o.left(a.now())
+	}
 	if left > 0 && !o.armed {
 		o.armed = true
 		time.AfterFunc(left, func() { a.release(o) })
@@ -197,16 +202,14 @@ func (a *account) moveTo(key uint64) {
 	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
 }
 
-// release makes all waiters leave an own account, as soon as it is no longer in use. If its use
-// has proven to be right, it goes on.
+// release makes all waiters leave an own account, as soon as it is no longer in use.
 func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	used := a.uses(o)
 	o.armed = false
-	if !a.gone && a.now() >= o.until && a.proven(o) {
-		a.use(o, 0)
-	}
-	if a.uses(o) {
+	if used {
+		a.uses(o)
 		return
 	}
 	o.mu.Lock()
@@ -232,7 +235,7 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 		return
 	}
 	a.suspects.accepted(now, r.endpoint())
-	if c, alone := a.pacer.(fleet1.Solo); alone && a.suspects.row > 1 && !a.separate(now) {
+	if c, alone := a.pacer.(fleet1.Solo); alone && a.suspects.row > 1 && !a.separate(now) && a.suspects.of[a.suspects.latest.route].accepted == 0 {
 		a.acquit(now, c)
 	}
 }
