@@ -207,7 +207,7 @@ func TestEndpointsThatAreRefusedInTurnLetOthersGoFirst(t *testing.T) {
 	}
 	assert.InDelta(t, 1000./17, first, 30)
 	assert.Equal(t, 6, s.rowBefore(other.endpoint))
-	outcomes(s, "CDE") // more routes than a row can have
+	outcomes(s, "CD") // now there are more routes than a row can have
 	assert.Equal(t, 1, s.rowBefore(endpoint{route: 'a'}))
 	assert.Same(t, w, s.instead(w, l))
 }
