@@ -462,10 +462,11 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 	}
 	if begins {
 		a.throttled = now
-		if e := r.endpoint(); a.owns[e.route] == nil && a.owns[e.resource] == nil {
+		e := r.endpoint()
+		if a.owns[e.route] == nil && a.owns[e.resource] == nil {
 			a.pauses++
 		}
-		a.refusedAt(now, r.endpoint())
+		a.refusedAt(now, e)
 		// Processes that received the same Retry-After must not resume at the same
 		// moment.
 		if most := jitter(a.pacer.Paused() - now); most > 0 {

@@ -67,7 +67,7 @@ const (
 	leastRefused   = 2.5  // number of refusals, with these weights, below which they prove nothing
 	severalRefused = 1.5  // number of refusals from which a route to which no request was accepted does not count as others
 	manyResources  = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
-	mostLet        = 4    // logarithm, to base 2, of the most requests that go before one to the endpoint that was refused last, on average
+	mostLet        = 4    // logarithm, to base 2, of the most requests that go before one to an endpoint that was refused lately, on average
 	mostRoutes     = 3    // maximum number of routes to which requests are refused in a row, so that those to others go first
 	mostSearched   = 64   // maximum number of waiters among which one for another resource is looked for
 )
