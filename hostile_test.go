@@ -217,7 +217,6 @@ func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 // The stuck connection counts toward MaxConnsPerHost, so a retry might wait forever for
 // a connection.
 func TestStalledGzipBodyDoesNotBlockTheCallWithOneConnectionPerHost(t *testing.T) {
-	t.Parallel()
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 429 x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08")

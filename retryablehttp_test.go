@@ -767,7 +767,6 @@ func TestStalledBodyDelaysARetryableClientOnlyIfItIsTheFinalOne(t *testing.T) {
 // In Go 1.26, net/http cannot close such a body, and its connection still counts toward
 // MaxConnsPerHost.
 func TestStalledGzipBodyDoesNotBlockARetryableClientWithOneConnectionPerHost(t *testing.T) {
-	t.Parallel()
 	for name, tt := range map[string]struct {
 		limit int
 		wrap  func(http.RoundTripper) http.RoundTripper
