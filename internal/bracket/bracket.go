@@ -363,9 +363,13 @@ func (c *Controller) begins(now time.Duration, backlog int) {
 	}
 }
 
+// leastLost is a lower bound of lost, in seconds. It is not a whole second, because many
+// responses take just that long.
+const leastLost = 1.001
+
 // lost returns how long to wait for a response before the next request is sent without
 // it, because one slow request must not stall the others.
-func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, 1), c.OwnMost)) }
+func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, leastLost), c.OwnMost)) }
 
 // refusedBy returns how long after it was sent a request would usually have been refused.
 func (c *Controller) refusedBy() time.Duration {
