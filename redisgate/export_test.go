@@ -17,6 +17,9 @@ func StartServer(t testing.TB, args ...string) (address string) {
 	return startServer(t, args...).addr()
 }
 
+// NextPort returns a port that nobody uses.
+func NextPort(t testing.TB) string { return nextPort(t) }
+
 // StartSentinel starts a Sentinel and returns its address.
 func StartSentinel(t testing.TB, config string) (address string) {
 	s := newServer(t)

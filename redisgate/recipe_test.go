@@ -42,7 +42,8 @@ func TestRecipeJoinsThroughAServerByItsURL(t *testing.T) {
 
 func TestRecipeJoinsThroughACluster(t *testing.T) {
 	t.Parallel()
-	address := redisgate.StartServer(t, "--cluster-enabled", "yes", "--requirepass", "secret")
+	// By default, the second port could be one that the system has given to a connection.
+	address := redisgate.StartServer(t, "--cluster-enabled", "yes", "--cluster-port", redisgate.NextPort(t), "--requirepass", "secret")
 	admin := redis.NewClient(&redis.Options{Addr: address, Password: "secret"})
 	defer admin.Close()
 	require.NoError(t, admin.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err())
