@@ -33,8 +33,8 @@ const (
 var written = []string{
 	"adapters/compat/TABLE.md",
 	"bench/SUMMARY.md",
-	"bench/overload/FIGURES.md",
 	"bench/overload/DRAWS.md",
+	"bench/overload/FIGURES.md",
 	"bench/overload/PEERS.md",
 	"bench/overload/ROWS.md",
 	"bench/overload/STATED.md",

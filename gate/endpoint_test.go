@@ -3,6 +3,7 @@ package gate
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -210,6 +211,31 @@ func TestEndpointsThatAreRefusedInTurnLetOthersGoFirst(t *testing.T) {
 	outcomes(s, "CD") // now there are more routes than a row can have
 	assert.Equal(t, 1, s.rowBefore(endpoint{route: 'a'}))
 	assert.Same(t, w, s.instead(w, l))
+}
+
+func TestAWitnessThatGoesAheadOfOthersIsFound(t *testing.T) {
+	q, routes := new(queue), []uint64{'a'}
+	for range 10 {
+		q.push(&waiter{endpoint: endpoint{route: 'a'}})
+	}
+	late := &waiter{endpoint: endpoint{route: 'b'}}
+	q.push(late)
+	assert.Same(t, late, q.outside(routes, 1))
+	witness := &waiter{endpoint: endpoint{route: 'c'}, witness: true}
+	q.insert(witness, q.head)
+	assert.Same(t, witness, q.outside(routes, 1))
+	q.remove(witness)
+	assert.Same(t, late, q.outside(routes, 1))
+	assert.Same(t, q.head, q.outside([]uint64{'b'}, 2))
+}
+
+func TestRetryAfterOfEveryOtherRouteCounts(t *testing.T) {
+	s := new(suspects)
+	outcomes(s, "AbBbA")
+	s.refusedToo(endpoint{route: 'a'}, time.Minute)
+	assert.Zero(t, s.others)
+	s.refusedToo(endpoint{route: 'b'}, time.Minute)
+	assert.Equal(t, time.Minute, s.others, "although it is refused in turn with the latest one")
 }
 
 func TestRoutesThatAreRefusedInTurnAndNeverAcceptedDoNotCountAsOthers(t *testing.T) {

@@ -206,10 +206,10 @@ func (a *account) moveTo(key uint64) {
 func (a *account) release(o *ownAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	used := a.uses(o)
+	used := a.uses(o) // while it is armed, because its use may go on
 	o.armed = false
 	if used {
-		a.uses(o)
+		a.uses(o) // release will be called again
 		return
 	}
 	o.mu.Lock()
@@ -235,7 +235,13 @@ func (a *account) acceptedAt(now time.Duration, r Request) {
 		return
 	}
 	a.suspects.accepted(now, r.endpoint())
-	if c, alone := a.pacer.(fleet1.Solo); alone && a.suspects.row > 1 && !a.separate(now) && a.suspects.of[a.suspects.latest.route].accepted == 0 {
+	c, alone := a.pacer.(fleet1.Solo)
+	if !alone || a.suspects.row < 2 || a.separate(now) {
+		return
+	}
+	// Only for a route to which no request was accepted: if all share a limit, the evidence
+	// about one of them also rises above some now and then, if it is looked at so often.
+	if a.suspects.of[a.suspects.latest.route].accepted == 0 {
 		a.acquit(now, c)
 	}
 }

@@ -85,7 +85,7 @@ func (q *queue) insert(w, before *waiter) {
 	if q.look == before {
 		q.look = w
 	}
-	if q.other == before {
+	if q.other == before || w.witness {
 		q.other = w
 	}
 	q.n++
@@ -128,7 +128,8 @@ func (q *queue) remove(w *waiter) {
 }
 
 // outside returns the first waiter that is on none of the routes, or nil. It may pass over one
-// that was inserted ahead of others. The version must change whenever the routes do.
+// that was inserted ahead of others and is not a witness. The version must change whenever
+// the routes do.
 func (q *queue) outside(routes []uint64, version int) *waiter {
 	if q.version != version {
 		q.version, q.other = version, q.head

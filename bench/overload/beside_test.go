@@ -28,7 +28,7 @@ many calls succeed as with ` + "`none`" + `, with an allowance for chance. The l
 
 The goal for the gate is 97%% in all draws. It is out of reach: ` + "`oracle`" + ` misses it in %.0f%% of the draws, although that gate knows all limits, how
 they will change, and what other clients will take of them. It has to obey Retry-After and cannot know how long a response will take. In %.0f%%,
-none of the clients reaches the goal with fewer requests per success than ` + "`none`" + `.
+no client reaches the goal with at least 3%% fewer requests per success than ` + "`none`" + `, which was run twice.
 
 | client | ≥ 97%% | ≥ 90%% | ≥ half | requests per success |
 |---|--:|--:|--:|--:|
@@ -71,8 +71,9 @@ func TestAllStrategiesRunInRandomDraws(t *testing.T) {
 		fmt.Fprintf(&b, " %s |\n", number3(sent[len(sent)/2]))
 	}
 	t.Log(b.String())
-	assert.Less(t, missed, 0.5, "the oracle should nearly always be as good as no gate")
+	assert.Less(t, missed, 0.5, "the oracle should usually be as good as no gate")
 	if *update {
+		require.Positive(t, missed, "DRAWS.md says that the goal is out of reach")
 		require.NoError(t, os.WriteFile("DRAWS.md", []byte(b.String()), 0o644))
 	}
 }

@@ -16,9 +16,9 @@ import (
 )
 
 // seededGate returns a gate whose pauses have jitter from a source that is seeded with the
-// virtual time and the number of the process. The gate's own source cannot be seeded. With the gate's own source, the
-// runs of a scenario would have different figures, and a test whose bound is close to the
-// worst figure would fail now and then.
+// virtual time and the number of the process. The gate's own source cannot be seeded. With
+// it, the runs of a scenario would have different figures, and a test whose bound is close to
+// the worst figure would fail now and then.
 func seededGate(startWindow, process int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
 	shared.Join(seeded{process})

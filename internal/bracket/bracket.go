@@ -363,13 +363,15 @@ func (c *Controller) begins(now time.Duration, backlog int) {
 	}
 }
 
-// leastLost is a lower bound of lost, in seconds. It is not a whole second, because many
-// responses take just that long.
-const leastLost = 1.001
+// leastLost is a lower bound of lost. It is not a whole second, because many responses take
+// just that long, and would then arrive at the very moment at which they are given up.
+const leastLost = 1001 * time.Millisecond
 
 // lost returns how long to wait for a response before the next request is sent without
 // it, because one slow request must not stall the others.
-func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, leastLost), c.OwnMost)) }
+func (c *Controller) lost() time.Duration {
+	return min(max(duration(4*c.trip), leastLost), duration(c.OwnMost))
+}
 
 // refusedBy returns how long after it was sent a request would usually have been refused.
 func (c *Controller) refusedBy() time.Duration {

@@ -1,7 +1,6 @@
 package bracket
 
 import (
-	"math"
 	"time"
 )
 
@@ -233,9 +232,9 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	}
 	// Responses may be lost, or those requests may stay open for hours, as watches do. If
 	// others failed, the service may be in trouble.
-	wait := max(c.OwnMost, 4*c.trip)
+	wait := duration(max(c.OwnMost, 4*c.trip))
 	if c.unknown == 0 {
-		wait = min(wait, seconds(c.lost())*math.Pow(2, float64(f.stalls)))
+		wait = min(wait, c.lost()<<min(f.stalls, 10)) // at least a thousand seconds after so many
 	}
-	return max(later(c.last, duration(wait)), now)
+	return max(later(c.last, wait), now)
 }
