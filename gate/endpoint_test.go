@@ -246,6 +246,23 @@ func TestRoutesThatAreRefusedInTurnAndNeverAcceptedDoNotCountAsOthers(t *testing
 	assert.Less(t, others.refused, 0.1)
 	_, others = sometimes.evidence('a')
 	assert.Greater(t, others.refused, 3.)
+	once := new(suspects)
+	outcomes(once, "ABcAcAcAcA")
+	_, others = once.evidence('a')
+	assert.Greater(t, others.refused, 0.5, "a single refusal may be due to a limit that they share")
+}
+
+func TestARouteWhoseRowIsOverGoesBeforeTheOneThatIsRefusedNow(t *testing.T) {
+	s, l := new(suspects), new(lane)
+	outcomes(s, "ABC")
+	for _, route := range "abcd" {
+		l.firsts.push(&waiter{endpoint: endpoint{route: uint64(route)}})
+	}
+	assert.Same(t, l.firsts.tail, l.firsts.outside(s.routes, s.changed))
+	l.firsts.remove(l.firsts.tail)
+	assert.Nil(t, l.firsts.outside(s.routes, s.changed))
+	outcomes(s, "D")
+	assert.Same(t, l.firsts.head, l.firsts.outside(s.routes, s.changed))
 }
 
 // On a route with many resources that share a limit, refusals in a row are all on the same route.

@@ -267,6 +267,93 @@ func TestTheUseOfAnOwnAccountWasRightIfItsRequestsHadToWait(t *testing.T) {
 	})
 }
 
+// Acquittals counts calls to Acquit.
+type acquittals struct {
+	fleet1.Solo
+	n int
+}
+
+func (c *acquittals) Acquit(now, pause time.Duration) {
+	c.n++
+	c.Solo.Acquit(now, pause)
+}
+
+func TestASuspectedRefusalIsForgottenOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		accepted int // requests to the suspect
+		want     int
+	}{"never accepted": {0, 1}, "accepted now and then": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				exchange(t, g, users, Outcome{Result: Throttled})
+				exchange(t, g, users, Outcome{Result: Accepted})
+				a := g.account("k")
+				c := &acquittals{Solo: a.pacer.(fleet1.Solo)}
+				a.pacer = c
+				a.suspects = suspects{}
+				for range tt.accepted {
+					a.suspects.accepted(0, jobs.endpoint())
+				}
+				for range 3 {
+					a.suspects.refused(0, jobs.endpoint())
+					for range tt.accepted {
+						a.suspects.accepted(0, jobs.endpoint())
+					}
+					a.suspects.accepted(0, users.endpoint())
+				}
+				for _, evidence, _ := a.suspects.strongest(); evidence < enough-1; _, evidence, _ = a.suspects.strongest() {
+					a.acceptedAt(a.now(), users)
+				}
+				assert.Equal(t, tt.want, c.n)
+			})
+		})
+	}
+}
+
+// Otherwise, two endpoints that are refused would take turns in losing their own accounts.
+func TestRefusalsOfEndpointsWithAnOwnAccountDoNotCountAsThoseOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, o := separated(t)
+		pauses := a.pauses
+		tasks := Request{Key: "k", Path: "/tasks"}
+		for range 10 {
+			exchange(t, g, tasks, Outcome{Result: Throttled, RetryAfter: time.Second})
+			for range 20 {
+				exchange(t, g, users, Outcome{Result: Accepted})
+			}
+		}
+		require.Len(t, a.owns, 2)
+		assert.Greater(t, a.pauses, pauses)
+		assert.Equal(t, a.pauses, o.others, "the refusals of /tasks are explained")
+
+		pauses = a.pauses
+		o.until = 0
+		o.armed = false
+		exchange(t, g, jobs, Outcome{Result: Throttled})
+		assert.Equal(t, pauses, a.pauses)
+	})
+}
+
+func TestTheUseOfAnOwnAccountThatHasEndedDoesNotGoOn(t *testing.T) {
+	for name, end := range map[string]func(*account, *ownAccount){
+		"it ended before":                 func(_ *account, o *ownAccount) { o.armed = false },
+		"the other account was forgotten": func(a *account, _ *ownAccount) { a.gone = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, a, o := separated(t)
+				time.Sleep(10 * time.Second)
+				o.waited = o.now()
+				o.until = a.now()
+				require.True(t, a.proven(o))
+				end(a, o)
+				assert.False(t, a.uses(o))
+			})
+		})
+	}
+}
+
 func TestAnOwnAccountStaysInUseUntilItsPauseIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _, _ := separated(t)
