@@ -463,7 +463,7 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 	if begins {
 		a.throttled = now
 		e := r.endpoint()
-		if a.owns[e.route] == nil && a.owns[e.resource] == nil {
+		if a.owns[e.Route] == nil && a.owns[e.Resource] == nil {
 			a.pauses++
 		}
 		a.refusedAt(now, e)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/fleet1"
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 // A service may have a limit for one endpoint only, or may refuse requests for one resource
@@ -20,9 +21,7 @@ import (
 // endpoints.
 
 const (
-	enough    = 8.0 // evidence from which an endpoint gets an own account; each recent refusal of another request adds 1
-	some      = 4.0 // evidence from which a refusal says little about other requests
-	mostOwn   = 64  // maximum number of own accounts per account
+	mostOwn   = 64 // maximum number of own accounts per account
 	leastSpan = time.Minute
 	mostSpan  = 15 * time.Minute
 )
@@ -55,10 +54,10 @@ func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
 	if len(a.owns) == 0 {
 		return nil, 0
 	}
-	if o := a.owns[e.resource]; a.uses(o) {
+	if o := a.owns[e.Resource]; a.uses(o) {
 		return o, own | resource
 	}
-	if o := a.owns[e.route]; a.uses(o) {
+	if o := a.owns[e.Route]; a.uses(o) {
 		return o, own
 	}
 	return nil, 0
@@ -141,9 +140,9 @@ func (a *account) waitOwn(ctx context.Context, r Request) (Ticket, error) {
 
 // observeOwn observes the outcome of a request that an own account has admitted.
 func (a *account) observeOwn(r Request, t Ticket, out Outcome) {
-	key := r.endpoint().route
+	key := r.endpoint().Route
 	if t&resource != 0 {
-		key = r.endpoint().resource
+		key = r.endpoint().Resource
 	}
 	a.mu.Lock()
 	o := a.owns[key]
@@ -199,7 +198,7 @@ func (a *account) move(yes func(w *waiter) bool) {
 
 // moveTo makes the waiters leave that have to wait in the own account with the given key.
 func (a *account) moveTo(key uint64) {
-	a.move(func(w *waiter) bool { return w.endpoint.route == key || w.endpoint.resource == key })
+	a.move(func(w *waiter) bool { return w.endpoint.Route == key || w.endpoint.Resource == key })
 }
 
 // release makes all waiters leave an own account, as soon as it is no longer in use.
@@ -219,42 +218,28 @@ func (a *account) release(o *ownAccount) {
 
 // refusedAt takes into account that a request to e was refused, which began a pause.
 func (a *account) refusedAt(now time.Duration, e endpoint) {
-	c, alone := a.pacer.(fleet1.Solo)
-	if !alone || e == (endpoint{}) {
-		return
-	}
-	a.suspects.refused(now, e)
-	if !a.separate(now) {
-		a.acquit(now, c)
+	if e != (endpoint{}) {
+		a.heed(now, a.suspects.Refused(now, e))
 	}
 }
 
 // acceptedAt takes into account that a request to an endpoint was accepted.
 func (a *account) acceptedAt(now time.Duration, r Request) {
-	if len(a.suspects.of) == 0 {
-		return
-	}
-	a.suspects.accepted(now, r.endpoint())
-	c, alone := a.pacer.(fleet1.Solo)
-	if !alone || a.suspects.row < 2 || a.separate(now) {
-		return
-	}
-	// Only for a route to which no request was accepted: if all share a limit, the evidence
-	// about one of them also rises above some now and then, if it is looked at so often.
-	if a.suspects.of[a.suspects.latest.route].accepted == 0 {
-		a.acquit(now, c)
+	if a.suspects.Any() {
+		a.heed(now, a.suspects.Accepted(now, r.endpoint()))
 	}
 }
 
-// acquit forgets what the latest refusal seemed to say about the pace, if there is some evidence
-// that it was due to the endpoint.
-func (a *account) acquit(now time.Duration, c fleet1.Solo) {
-	if a.suspects.acquitted {
-		return
-	}
-	if _, evidence, others := a.suspects.strongest(); evidence > some && innocent(others) {
+// heed does what follows from the outcomes. In a fleet, the outcomes of one process are not
+// enough, and the leader compares those of all.
+func (a *account) heed(now time.Duration, v suspect.Verdict) {
+	c, alone := a.pacer.(fleet1.Solo)
+	switch {
+	case !alone:
+	case v.Own:
+		a.separate(now, v, c)
+	case v.Acquit:
 		c.Acquit(now, c.Paused())
-		a.suspects.acquitted = true
 	}
 }
 
@@ -263,12 +248,8 @@ func (a *account) acquit(now time.Duration, c fleet1.Solo) {
 // resource, and nothing was accepted since or there is some evidence. If no others were sent,
 // there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
-	s, l := &a.suspects, &a.lanes[p.lane()]
-	row := s.rowBefore(w.endpoint)
-	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) {
-		return false
-	}
-	if _, evidence, _ := s.strongest(); s.heard && evidence < some/2 {
+	l, row := &a.lanes[p.lane()], a.suspects.RowBefore(w.endpoint)
+	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) || !a.suspects.Unsettled() {
 		return false
 	}
 	w.witness = true
@@ -280,23 +261,37 @@ func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 	return true
 }
 
-// innocent reports whether requests were accepted, and none was refused recently.
-func innocent(others score) bool { return others.refused < 0.5 }
-
-// separate gives the endpoint that was refused last an own account if there is enough evidence.
-// Requests that wait for this endpoint move to the own account, and a pause that it has
-// caused is over for the others. The result is false if there is not enough evidence.
-func (a *account) separate(now time.Duration) bool {
-	key, evidence, others := a.suspects.strongest()
-	c, alone := a.pacer.(fleet1.Solo)
-	if evidence < enough+others.refused || !alone {
-		return false
+// separate gives the endpoint of the latest refusal an own account. Requests that wait for this
+// endpoint move to the own account, and a pause that it has caused is over for the others.
+func (a *account) separate(now time.Duration, v suspect.Verdict, c fleet1.Solo) {
+	a.suspects.Reset()
+	if a.owns[v.Key] != nil || len(a.owns) < mostOwn {
+		o := a.open(v.Key)
+		refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
+		if a.hold.until > now {
+			refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
+		}
+		o.refusedElsewhere(refusal)
+		if now-o.until > 2*o.span {
+			o.span = 0
+		}
+		a.use(o, now-v.Since) // it may take as long again until a request to the endpoint is refused
+		a.uses(o)
+		a.moveTo(v.Key)
 	}
+	if v.Acquit {
+		for _, other := range a.owns { // what was refused lately does not count as others
+			other.others = a.pauses
+		}
+		c.Acquit(now, max(now, a.suspects.others))
+		a.hold, a.stated = hold{}, Limit{}
+	}
+}
+
+// open returns the own account with the given key, and creates it if necessary.
+func (a *account) open(key uint64) *ownAccount {
 	o := a.owns[key]
 	if o == nil || o.forgotten() {
-		if o == nil && len(a.owns) >= mostOwn {
-			return false
-		}
 		o = &ownAccount{account: &account{gate: a.gate, key: a.key, origin: time.Now(), start: a.start}}
 		o.rng = rand.New(rand.NewPCG(a.rng.Uint64(), a.rng.Uint64()))
 		if a.owns == nil {
@@ -304,24 +299,5 @@ func (a *account) separate(now time.Duration) bool {
 		}
 		a.owns[key] = o
 	}
-	refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
-	if a.hold.until > now {
-		refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
-	}
-	o.refusedElsewhere(refusal)
-	if now-o.until > 2*o.span {
-		o.span = 0
-	}
-	a.use(o, now-a.suspects.of[key].since) // it may take as long again until a request to the endpoint is refused
-	a.uses(o)
-	a.moveTo(key)
-	if innocent(others) {
-		for _, other := range a.owns { // what was refused lately does not count as others
-			other.others = a.pauses
-		}
-		c.Acquit(now, max(now, a.suspects.others))
-		a.hold, a.stated = hold{}, Limit{}
-	}
-	a.suspects = suspects{changed: a.suspects.changed + 1, order: a.suspects.order, others: a.suspects.others}
-	return true
+	return o
 }

@@ -134,7 +134,7 @@ func (q *queue) outside(routes []uint64, version int) *waiter {
 	if q.version != version {
 		q.version, q.other = version, q.head
 	}
-	for q.other != nil && slices.Contains(routes, q.other.endpoint.route) {
+	for q.other != nil && slices.Contains(routes, q.other.endpoint.Route) {
 		q.other = q.other.next
 	}
 	return q.other

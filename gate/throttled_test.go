@@ -78,7 +78,7 @@ func TestRequestOfAThrottledAccountMakesAtMostThreeAllocations(t *testing.T) {
 			g := new(Adaptive)
 			a := throttledAt(g, 1e6)
 			if name == "whose endpoint is suspect" {
-				a.suspects.refused(0, r.endpoint())
+				a.suspects.Refused(0, r.endpoint())
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
