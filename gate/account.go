@@ -95,6 +95,7 @@ type account struct {
 	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
 	suspects   suspects
 	owns       map[uint64]*ownAccount // the own accounts of endpoints, by route or resource
+	parted     int                    // Parted of the pacer when the waiters last left for own accounts
 }
 
 // A sent is an admitted request whose outcome is not known yet.
@@ -449,11 +450,12 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 		h := a.history()
 		h.Flying++ // count the throttled request too
 		if a.gate.fleet != nil {
-			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
+			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter, r.endpoint()))
 		} else {
 			a.adopt(h.Close(retryAfter))
 		}
 	} else {
+		s.To = r.endpoint()
 		begins = a.pacer.Refused(now, s.Send, retryAfter)
 	}
 	a.state(now, o, begins)
@@ -577,7 +579,9 @@ func (a *account) dispatch() {
 		w.ticket = a.ticket
 		// Requests that were refused as too late or canceled count as demand, just like
 		// waiting requests.
-		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
+		s := sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
+		s.To = w.endpoint
+		a.tickets[w.ticket] = s
 		a.turned, a.far, a.sentAt = 0, 0, now
 		if w.limited && w.resend == 0 {
 			a.operations.sent(w.operation)
@@ -599,7 +603,7 @@ func (a *account) demand() int {
 // rank tells the pacer how many requests of each priority wait, if the pacer needs to
 // know.
 func (a *account) rank() {
-	if p, ok := a.pacer.(fleet1.Ranking); ok {
+	if p, shared := a.pacer.(fleet1.Shared); shared {
 		var waiting fleet1.Lanes
 		for i := range a.lanes {
 			waiting[i] = a.lanes[i].waiting()
@@ -683,6 +687,7 @@ func (a *account) visit(v fleet1.Visitor) bool {
 		a.throttled = a.now()
 		a.turnAway(a.throttled)
 	}
+	a.part()
 	a.dispatch()
 	return true
 }

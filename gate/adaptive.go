@@ -24,7 +24,6 @@ import (
 // and the path or, without what looks like an ID in the path, a route. If requests to one
 // endpoint are refused several times and others are accepted, the endpoint is treated like an
 // account of its own for a minute or more. A pause of one then does not apply to the other.
-// There is no such separation in a fleet.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
@@ -54,6 +53,7 @@ type Adaptive struct {
 
 	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none
 	accounts sync.Map     // maps each key to its *account
+	owned    sync.Map     // in a fleet, maps the key of each endpoint's own account to its *account
 	live     atomic.Int64 // number of accounts
 	mu       sync.Mutex   // guards the fields below
 	sweeper  *time.Timer
@@ -151,6 +151,9 @@ func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {
 		known, ok := g.accounts.Load(key)
+		if !ok {
+			known, ok = g.owned.Load(key)
+		}
 		return ok && known.(*account).visit(v)
 	}
 }

@@ -73,7 +73,7 @@ func (f *others) Opened(string) (int, fleet1.Pacer) {
 	return f.share, f.known
 }
 
-func (f *others) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+func (f *others) Throttled(key string, h fleet1.History, retryAfter time.Duration, _ fleet1.Endpoint) fleet1.Pacer {
 	f.throttled, f.history = append(f.throttled, key), h
 	return &turnstile{Controller: h.Close(retryAfter), pause: h.Now + retryAfter}
 }

@@ -17,24 +17,18 @@ import (
 // a while, and keeps it if no others are refused in the meantime. Sometimes that is a mistake.
 // Little is lost then, because both accounts share the limit, as two processes do.
 //
-// In a fleet, an endpoint has no account of its own, because the leader does not know the
-// endpoints.
-
-const (
-	mostOwn   = 64 // maximum number of own accounts per account
-	leastSpan = time.Minute
-	mostSpan  = 15 * time.Minute
-)
+// In a fleet, the leader decides that, because the outcomes of one process prove little. The
+// own account belongs to the fleet, too.
 
 // An own account is the account of an endpoint. It remains until the account of the other
 // requests is forgotten, even when it is not in use.
 type ownAccount struct {
 	*account
-	until  time.Duration // when its use ends, in the time of the other account, unless it is paused
-	span   time.Duration // for how long it is used; doubles each time, unless it was not used for long
-	began  time.Duration // when its use last began, in its own time
-	others int64         // pauses of the other account then
-	armed  bool          // whether release will be called, at the end of the use or before
+	suspect.Use               // in the time of the other account; lasts for longer if the own account is paused
+	endpoint    uint64        // the route or resource
+	began       time.Duration // when its use last began, in its own time
+	others      int64         // pauses of the other account then
+	armed       bool          // whether release will be called, at the end of the use or before
 }
 
 // errOwn is the result of account.wait if the request's endpoint has just got an own account, or
@@ -51,14 +45,19 @@ const (
 // ownOf returns the own account that is in use for the endpoint, and the bits of its tickets,
 // or nil.
 func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
-	if len(a.owns) == 0 {
+	p, shared := a.pacer.(fleet1.Shared)
+	if len(a.owns) == 0 && !shared {
 		return nil, 0
 	}
-	if o := a.owns[e.Resource]; a.uses(o) {
-		return o, own | resource
-	}
-	if o := a.owns[e.Route]; a.uses(o) {
-		return o, own
+	bits := own | resource
+	for _, key := range e.Keys() {
+		if shared && p.Apart(key) > a.now() {
+			a.open(key)
+		}
+		if o := a.owns[key]; a.uses(o) {
+			return o, bits
+		}
+		bits = own
 	}
 	return nil, 0
 }
@@ -70,9 +69,14 @@ func (a *account) uses(o *ownAccount) bool {
 	if o == nil {
 		return false
 	}
+	p, shared := a.pacer.(fleet1.Shared)
+	if shared {
+		o.Until = p.Apart(o.endpoint)
+	}
 	left := o.left(a.now())
-	if left <= 0 && o.armed && !a.gone && a.proven(o) {
-		a.use(o, 0)
+	if left <= 0 && o.armed && !a.gone && !shared && a.proven(o) {
+		o.Prolong(a.now(), 0)
+		a.using(o)
 		left = o.left(a.now())
 	}
 	if left > 0 && !o.armed {
@@ -87,16 +91,18 @@ func (a *account) uses(o *ownAccount) bool {
 func (o *ownAccount) left(now time.Duration) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.gone {
+	switch {
+	case o.gone:
 		return 0
+	case o.pacer == nil:
+		return o.Until - now
 	}
-	return max(o.until-now, o.resumes()-o.now())
+	return max(o.Until-now, o.resumes()-o.now())
 }
 
-// use begins the use of an own account of a, for at least the given time.
-func (a *account) use(o *ownAccount, least time.Duration) {
-	o.span = min(max(2*o.span, least, leastSpan), mostSpan)
-	o.until, o.others = a.now()+o.span, a.pauses
+// using records that the use of an own account begins or is prolonged.
+func (a *account) using(o *ownAccount) {
+	o.others = a.pauses
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.began = o.now()
@@ -126,10 +132,8 @@ func (a *account) waitOwn(ctx context.Context, r Request) (Ticket, error) {
 	case err == errForgotten:
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		for key, other := range a.owns {
-			if other == o {
-				delete(a.owns, key)
-			}
+		if a.owns[o.endpoint] == o {
+			a.drop(o)
 		}
 		return 0, errOwn
 	case err != nil:
@@ -150,7 +154,11 @@ func (a *account) observeOwn(r Request, t Ticket, out Outcome) {
 	if o == nil {
 		return // it was forgotten
 	}
-	o.observe(Request{}, t&^(own|resource), out)
+	if t &^= own | resource; t == 0 && out.Result != Throttled && out.Result != NotSent {
+		o.land(out.Result == Accepted)
+	} else {
+		o.observe(Request{}, t, out)
+	}
 	if out.Result != Throttled {
 		return
 	}
@@ -199,6 +207,21 @@ func (a *account) move(yes func(w *waiter) bool) {
 // moveTo makes the waiters leave that have to wait in the own account with the given key.
 func (a *account) moveTo(key uint64) {
 	a.move(func(w *waiter) bool { return w.endpoint.Route == key || w.endpoint.Resource == key })
+}
+
+// part makes the waiters leave that have to wait in own accounts that the fleet's leader has
+// given to their endpoints.
+func (a *account) part() {
+	p, shared := a.pacer.(fleet1.Shared)
+	if !shared || p.Parted() == a.parted {
+		return
+	}
+	a.parted = p.Parted()
+	a.suspects.Reset()
+	a.move(func(w *waiter) bool {
+		o, _ := a.ownOf(w.endpoint)
+		return o != nil
+	})
 }
 
 // release makes all waiters leave an own account, as soon as it is no longer in use.
@@ -265,17 +288,15 @@ func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 // endpoint move to the own account, and a pause that it has caused is over for the others.
 func (a *account) separate(now time.Duration, v suspect.Verdict, c fleet1.Solo) {
 	a.suspects.Reset()
-	if a.owns[v.Key] != nil || len(a.owns) < mostOwn {
+	if a.owns[v.Key] != nil || len(a.owns) < suspect.MostOwn {
 		o := a.open(v.Key)
 		refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
 		if a.hold.until > now {
 			refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
 		}
 		o.refusedElsewhere(refusal)
-		if now-o.until > 2*o.span {
-			o.span = 0
-		}
-		a.use(o, now-v.Since) // it may take as long again until a request to the endpoint is refused
+		o.Begin(now, now-v.Since) // it may take as long again until a request to the endpoint is refused
+		a.using(o)
 		a.uses(o)
 		a.moveTo(v.Key)
 	}
@@ -292,12 +313,28 @@ func (a *account) separate(now time.Duration, v suspect.Verdict, c fleet1.Solo) 
 func (a *account) open(key uint64) *ownAccount {
 	o := a.owns[key]
 	if o == nil || o.forgotten() {
-		o = &ownAccount{account: &account{gate: a.gate, key: a.key, origin: time.Now(), start: a.start}}
+		o = &ownAccount{endpoint: key, account: &account{gate: a.gate, key: a.key, origin: time.Now(), start: a.start}}
 		o.rng = rand.New(rand.NewPCG(a.rng.Uint64(), a.rng.Uint64()))
 		if a.owns == nil {
 			a.owns = make(map[uint64]*ownAccount)
 		}
 		a.owns[key] = o
+		if a.gate.fleet != nil {
+			o.key, o.start = fleet1.OwnKey(a.key, key), a.gate.startWindow()
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			a.gate.owned.Store(o.key, o.account)
+			o.join()
+		}
 	}
 	return o
+}
+
+// drop removes an own account that was forgotten.
+func (a *account) drop(o *ownAccount) {
+	delete(a.owns, o.endpoint)
+	if a.gate.fleet != nil {
+		a.gate.owned.Delete(o.key)
+		a.gate.fleet.Forgotten(o.key)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/internal/fleet1"
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 func always(result Result, retryAfter time.Duration) service {
@@ -149,7 +150,7 @@ func TestWaitersMoveToTheOwnAccountAndBack(t *testing.T) {
 		assert.Equal(t, all, s.Waiting)
 
 		exchange(t, g, users, Outcome{Result: Throttled})
-		time.Sleep(leastSpan)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Zero(t, o.waiting())
 		time.Sleep(time.Hour)
@@ -245,9 +246,9 @@ func TestAnOwnAccountIsUsedUntilNothingHasToWaitForLong(t *testing.T) {
 		}
 		a.mu.Lock()
 		assert.Positive(t, o.left(a.now()))
-		assert.Equal(t, mostSpan, o.span)
+		assert.Equal(t, suspect.MostSpan, o.Span)
 		a.mu.Unlock()
-		time.Sleep(2 * mostSpan)
+		time.Sleep(2 * suspect.MostSpan)
 		a.mu.Lock()
 		assert.LessOrEqual(t, o.left(a.now()), time.Duration(0))
 		a.mu.Unlock()
@@ -284,7 +285,7 @@ func TestRefusalsOfEndpointsWithAnOwnAccountDoNotCountAsThoseOfOthers(t *testing
 		assert.Equal(t, a.pauses, o.others, "the refusals of /tasks are explained")
 
 		pauses = a.pauses
-		o.until = 0
+		o.Until = 0
 		o.armed = false
 		exchange(t, g, jobs, Outcome{Result: Throttled})
 		assert.Equal(t, pauses, a.pauses)
@@ -301,7 +302,7 @@ func TestTheUseOfAnOwnAccountThatHasEndedDoesNotGoOn(t *testing.T) {
 				_, a, o := separated(t)
 				time.Sleep(10 * time.Second)
 				o.waited = o.now()
-				o.until = a.now()
+				o.Until = a.now()
 				require.True(t, a.proven(o))
 				end(a, o)
 				assert.False(t, a.uses(o))
@@ -315,7 +316,7 @@ func TestAnOwnAccountStaysInUseUntilItsPauseIsOver(t *testing.T) {
 		g, _, _ := separated(t)
 		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Hour})
 		start := time.Now()
-		time.Sleep(2 * leastSpan)
+		time.Sleep(2 * time.Minute)
 		exchange(t, g, jobs, Outcome{Result: Accepted})
 		assert.GreaterOrEqual(t, time.Since(start), time.Hour)
 	})
@@ -325,11 +326,11 @@ func TestAnOwnAccountStaysInUseUntilItsPauseIsOver(t *testing.T) {
 func TestARefusalOfARequestThatWasSentBeforeBelongsToTheOwnAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, a, o := separated(t)
-		o.until = 0
+		o.Until = 0
 		early, err := g.Wait(t.Context(), jobs)
 		require.NoError(t, err)
 		require.Zero(t, early&own)
-		o.until = a.now() + time.Minute
+		o.Until = a.now() + time.Minute
 		g.Observe(jobs, early, Outcome{Result: Throttled, RetryAfter: time.Hour})
 		start := time.Now()
 		exchange(t, g, users, Outcome{Result: Accepted})
@@ -356,11 +357,11 @@ func TestEndpointsThatShareALimitStayTogether(t *testing.T) {
 // A led is a fleet whose pacers are not in this process.
 type led struct{ others }
 
-func (*led) Throttled(_ string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+func (*led) Throttled(_ string, h fleet1.History, retryAfter time.Duration, _ fleet1.Endpoint) fleet1.Pacer {
 	return struct{ fleet1.Pacer }{h.Close(retryAfter)}
 }
 
-func TestAFleetHasNoOwnAccounts(t *testing.T) {
+func TestAProcessOfAFleetDoesNotSeparateEndpointsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		g.Join(&led{others{share: 1}})
@@ -387,7 +388,7 @@ func TestAnAccountIsForgottenTogetherWithItsOwnAccounts(t *testing.T) {
 func TestACalmOwnAccountStartsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, a, o := separated(t)
-		o.until += time.Hour
+		o.Until += time.Hour
 		for range 10 { // the other account does not become calm
 			exchange(t, g, users, Outcome{Result: Throttled})
 			time.Sleep(time.Minute)
@@ -537,17 +538,17 @@ func TestAnEndpointThatIsSeparatedAgainSoonIsSeparatedForLonger(t *testing.T) {
 			v := a.suspects.Accepted(0, users.endpoint())
 			require.True(t, v.Own)
 			a.heed(a.now(), v)
-			return a.owns[jobs.endpoint().Route].span
+			return a.owns[jobs.endpoint().Route].Span
 		}
-		assert.Equal(t, leastSpan, o.span)
-		assert.Equal(t, 2*leastSpan, again())
-		assert.Equal(t, 4*leastSpan, again())
+		assert.Equal(t, time.Minute, o.Span)
+		assert.Equal(t, 2*time.Minute, again())
+		assert.Equal(t, 4*time.Minute, again())
 		for range 5 {
 			again()
 		}
-		assert.Equal(t, mostSpan, o.span)
-		o.until -= 4 * mostSpan
-		assert.Equal(t, leastSpan, again())
+		assert.Equal(t, suspect.MostSpan, o.Span)
+		o.Until -= 4 * suspect.MostSpan
+		assert.Equal(t, time.Minute, again())
 	})
 }
 
@@ -575,7 +576,7 @@ func TestRetryAfterIsHonoredWhenTheUseOfAnOwnAccountHasJustEnded(t *testing.T) {
 		late, err := g.Wait(t.Context(), jobs)
 		require.NoError(t, err)
 		require.NotZero(t, late&own)
-		time.Sleep(leastSpan)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		a.mu.Lock()
 		a.pacer.Pause(a.now() + time.Second)

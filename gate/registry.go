@@ -41,18 +41,23 @@ func (g *Adaptive) openInFleet(fresh *account) *account {
 	if loaded {
 		return v.(*account)
 	}
-	share, p := g.fleet.Opened(fresh.key)
-	if share > 1 && g.StartWindow >= 0 {
-		fresh.start = max(fresh.start/int64(share), 2)
-	}
-	if p != nil {
-		fresh.adopt(p)
-	} else {
-		fresh.window.Store(fresh.start)
-	}
+	fresh.join()
 	fresh.mu.Unlock()
 	g.created() // without the lock, because a sweep may take it
 	return fresh
+}
+
+// join sets up a new account in a fleet.
+func (a *account) join() {
+	share, p := a.gate.fleet.Opened(a.key)
+	if share > 1 && a.gate.StartWindow >= 0 {
+		a.start = max(a.start/int64(share), 2)
+	}
+	if p != nil {
+		a.adopt(p)
+	} else {
+		a.window.Store(a.start)
+	}
 }
 
 // startWindow returns the StartWindow setting in half requests, the unit of
@@ -125,9 +130,9 @@ func (g *Adaptive) forget(key any, a *account) {
 func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for key, o := range a.owns {
+	for _, o := range a.owns {
 		if o.retire(hurry) {
-			delete(a.owns, key)
+			a.drop(o)
 		}
 	}
 	now := a.now()

@@ -2,7 +2,9 @@ package redisgate
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -98,11 +100,15 @@ func (a *account) counts() (sent, accepted, early int) {
 	return a.sent, a.accepted, a.early
 }
 
+// somePath returns a path on one of seven routes that share the account's limit.
+func somePath() string { return fmt.Sprintf("/v3/%c/%d", 'a'+rand.IntN(7), rand.Uint32()) }
+
 // call makes one call through a gate, and retries it until it is accepted or the gate
 // refuses it.
 func call(ctx context.Context, g gate.Gate, key string, a *account) error {
+	path := somePath()
 	for resend := 0; ; resend++ {
-		r := gate.Request{Key: key, Resend: resend}
+		r := gate.Request{Key: key, Resend: resend, Method: "GET", Path: path}
 		ticket, err := g.Wait(ctx, r)
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 // serveUntil makes one call, and retries it until it is accepted, the gate refuses it or
 // ctx ends.
 func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
-	for r := (gate.Request{Key: "k"}); ; r.Resend++ {
+	for r := (gate.Request{Key: "k", Method: "GET", Path: somePath()}); ; r.Resend++ {
 		ticket, err := g.Wait(ctx, r)
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 type leader struct {
 	g    *Gate
 	name string
+	key  string
 
 	mu      sync.Mutex
 	ended   bool
@@ -33,6 +34,7 @@ type leader struct {
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
 	renewal *time.Timer
+	endpoints
 }
 
 // A member is a process as its leader sees it.
@@ -101,7 +103,7 @@ func (m *member) wants(now time.Duration) (wants fleet1.Lanes) {
 
 // lead makes this process lead the account, unless it already does. It returns false if
 // the gate is closed. The lease ends at until.
-func (g *Gate) lead(name string, until time.Duration, s state) bool {
+func (g *Gate) lead(name, key string, until time.Duration, s state) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.leaders == nil {
@@ -112,11 +114,12 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, began: now, until: until, heard: now, noticed: now,
+		g: g, name: name, key: key, began: now, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // so that different leaders hand out different turn numbers
 	}
+	l.endpoints = resume(now, g.notes[name].apart)
 	if s.Learned != nil {
 		since := now
 		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nothing has been sent since the leader left
@@ -182,7 +185,7 @@ func (l *leader) known() state {
 
 // state implements known. The caller must hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
-	s = state{Members: max(len(l.members), 1)}
+	s = state{Members: max(len(l.members), 1), Apart: l.endpoints.apart(now)}
 	if now <= l.until { // otherwise another process may be the leader
 		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
@@ -263,7 +266,7 @@ func (l *leader) handle(r *report) {
 	if r.History != nil && l.opening != nil {
 		l.opening.add(now, r.From, r.History)
 	}
-	l.outcomes(now, r)
+	l.outcomes(now, m, r)
 	waited := l.waiting(now)
 	if r.Waiting > 0 && l.control != nil && waited.Sum() == 0 {
 		l.control.Idle(now)
@@ -277,14 +280,14 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Watch: l.suspects.Any(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
 }
 
-// outcomes passes the outcomes in a report on to the controller or the opening.
-func (l *leader) outcomes(now time.Duration, r *report) {
+// outcomes passes the outcomes in a member's report on to the controller or the opening.
+func (l *leader) outcomes(now time.Duration, m *member, r *report) {
 	for _, id := range r.Unsent {
 		if t := l.landed(id); t.member != nil {
 			l.control.Unsend(t.send)
@@ -295,19 +298,27 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Unknown(now, t.send)
 		}
 	}
-	for _, id := range r.Accepted {
-		l.accepted(now, l.landed(id).send)
+	for i, id := range r.Accepted {
+		var to fleet1.Endpoint
+		if i < len(r.To) {
+			to = r.To[i]
+		}
+		l.accepted(now, l.landed(id).send, to)
 	}
 	for range r.Others {
-		l.accepted(now, fleet1.Send{})
+		l.accepted(now, fleet1.Send{}, fleet1.Endpoint{})
 	}
 	for _, x := range r.Throttled {
 		s := l.landed(x.Turn).send
 		x.After = l.g.distance().left(x.After)
-		if l.opening != nil {
+		switch {
+		case l.opening != nil:
 			l.opening.throttled(now, x.After)
-		} else {
-			l.control.Refused(now, s, x.After)
+			l.refused(now, m, x.To, l.opening.throttles == 1)
+		case l.isApart(now, x.To): // the sender did not know that yet
+			l.control.Unknown(now, s)
+		default:
+			l.refused(now, m, x.To, l.control.Refused(now, s, x.After))
 		}
 	}
 	switch { // the stated limit may arrive one report later than its 429
@@ -328,11 +339,14 @@ func (l *leader) notice(now time.Duration) {
 	l.g.out.notice(l.name, l.state(now))
 }
 
-func (l *leader) accepted(now time.Duration, s fleet1.Send) {
+func (l *leader) accepted(now time.Duration, s fleet1.Send, to fleet1.Endpoint) {
 	if l.opening != nil {
 		l.opening.accepted(now)
 	} else {
 		l.control.Accepted(now, s)
+	}
+	if l.suspects.Any() {
+		l.heed(now, l.suspects.Accepted(now, to))
 	}
 }
 
@@ -424,7 +438,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Watch: l.suspects.Any()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()
@@ -459,6 +473,10 @@ func (l *leader) next(now time.Duration) (m *member, lane int) {
 	l.passed[lane] = 0
 	ring := l.rings[lane]
 	i := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 })
+	if l.yields(ring[i]) {
+		other := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 && !slices.Contains(l.refusals.members, m.id) })
+		i = max(i, other) // other is -1 if there is none, and otherwise after i
+	}
 	m = ring[i]
 	l.rings[lane] = append(slices.Delete(ring, i, i+1), m)
 	return m, lane

@@ -76,7 +76,7 @@ func (g *Gate) claim(name, key string, known state) {
 		if err != nil || s.Leader == "" {
 			return
 		}
-		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed in the meantime
+		if s.Leader == g.id && !g.lead(name, key, started+length, s) { // the gate was closed in the meantime
 			_, _ = g.take(g.ctx, lease{name: name}) // if this fails, the lease expires by itself
 			return
 		}
@@ -118,6 +118,9 @@ func (l *leader) renew() {
 	idle := now-l.heard > leaderIdle && len(l.turns) == 0
 	leave := idle && s.Pause == 0 || l.tooFar(now)
 	l.forget(now)
+	if !ended {
+		l.prolong(now)
+	}
 	if !ended && now-l.noticed > noticeAgain {
 		l.notice(now)
 	}

@@ -23,23 +23,24 @@ type message struct {
 
 // A report is sent by a process to an account's leader.
 type report struct {
-	Name      string        `json:"n"`
-	From      string        `json:"f"`
-	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
-	Urgent    int           `json:"i,omitempty"` // how many of them are gate.Interactive
-	Bulk      int           `json:"b,omitempty"` // how many of them are gate.Bulk
-	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
-	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
-	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
-	Seen      uint64        `json:"e,omitempty"` // the highest turns.Last that has arrived from the leader; only set with Stamp
-	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
-	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
-	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
-	Throttled []throttled   `json:"x,omitempty"`
-	Others    int           `json:"o,omitempty"` // number of accepted requests that had no turn
-	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
-	History   *history      `json:"h,omitempty"`
-	Away      time.Duration `json:"z,omitempty"` // distance from the sender to the server; 0: not known
+	Name      string            `json:"n"`
+	From      string            `json:"f"`
+	Waiting   int               `json:"w,omitempty"` // number of requests that need a turn
+	Urgent    int               `json:"i,omitempty"` // how many of them are gate.Interactive
+	Bulk      int               `json:"b,omitempty"` // how many of them are gate.Bulk
+	Got       []uint64          `json:"g,omitempty"` // turns that have arrived at the sender
+	Stamp     time.Duration     `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
+	Flying    []uint64          `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
+	Seen      uint64            `json:"e,omitempty"` // the highest turns.Last that has arrived from the leader; only set with Stamp
+	Accepted  []uint64          `json:"a,omitempty"` // turns of requests that were accepted
+	To        []fleet1.Endpoint `json:"t,omitempty"` // the endpoints of these requests; those missing at the end are not known
+	Unsent    []uint64          `json:"u,omitempty"` // turns that were not used
+	Unknown   []uint64          `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
+	Throttled []throttled       `json:"x,omitempty"`
+	Others    int               `json:"o,omitempty"` // number of accepted requests that had no turn
+	Stated    *stated           `json:"d,omitempty"` // the limit that the service stated with a 429
+	History   *history          `json:"h,omitempty"`
+	Away      time.Duration     `json:"z,omitempty"` // distance from the sender to the server; 0: not known
 
 	to string      // ID of the leader; "": not known
 	at []time.Time // when each element of Throttled was recorded
@@ -71,8 +72,9 @@ func (r *report) age() {
 
 // throttled is a request that was throttled.
 type throttled struct {
-	Turn  uint64        `json:"t,omitempty"`
-	After time.Duration `json:"a,omitempty"`
+	Turn  uint64          `json:"t,omitempty"`
+	After time.Duration   `json:"a,omitempty"`
+	To    fleet1.Endpoint `json:"e,omitzero"`
 }
 
 // stated is a limit that the service has stated.
@@ -120,6 +122,7 @@ type turns struct {
 	Believed bool            `json:"c,omitempty"` // whether the leader believes a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
+	Watch    bool            `json:"y,omitempty"` // whether the leader has to know the endpoints of accepted requests
 	state
 
 	made []time.Duration // when each turn was handed out
@@ -139,6 +142,14 @@ type state struct {
 	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
 	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
+	Apart   []apart         `json:"x,omitempty"` // the endpoints that have their own accounts; nil: none, or not known
+}
+
+// An apart is an endpoint that has its own account: see fleet1.OwnKey.
+type apart struct {
+	Endpoint uint64        `json:"r"` // a route or a resource
+	Left     time.Duration `json:"l"` // time left until the use of that account ends
+	Span     time.Duration `json:"s"` // see fleet1.Use
 }
 
 // merge returns s, changed by those fields of update that are set. Pause is always taken from
@@ -149,6 +160,9 @@ func (s *state) merge(update state) state {
 	}
 	update.Members = cmp.Or(update.Members, s.Members)
 	update.Learned = cmp.Or(update.Learned, s.Learned)
+	if update.Apart == nil {
+		update.Apart = s.Apart
+	}
 	return update
 }
 
@@ -205,6 +219,9 @@ func (r *report) check() bool {
 	r.Waiting, r.Others = min(r.Waiting, maxCount), min(r.Others, maxCount)
 	r.Urgent = min(r.Urgent, r.Waiting)
 	r.Bulk = min(r.Bulk, r.Waiting-r.Urgent)
+	if len(r.To) > len(r.Accepted) {
+		r.To = nil
+	}
 	for i, x := range r.Throttled {
 		if x.After < 0 {
 			return false
@@ -257,6 +274,10 @@ func (s *state) check() bool {
 	if s.Learned != nil && !s.Learned.Valid() {
 		s.Learned = nil // the pause in the same state may be news
 	}
+	s.Apart = slices.DeleteFunc(s.Apart, func(a apart) bool {
+		return a.Left <= 0 || a.Left > fleet1.MostSpan || a.Span <= 0 || a.Span > fleet1.MostSpan
+	})
+	s.Apart = s.Apart[:min(len(s.Apart), fleet1.MostOwn)]
 	return true
 }
 

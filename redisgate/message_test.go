@@ -69,13 +69,18 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"too many members":                              {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
 		"a negative number of members":                  {message{Notice: &notice{name, state{Members: -1}}}, dropped},
 		"a pace of 0":                                   {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
+		"endpoints with own accounts":                   {message{Notice: &notice{name, state{Apart: []apart{{1, time.Minute, fleet1.MostSpan}}}}}, message{Notice: &notice{name, state{Apart: []apart{{1, time.Minute, fleet1.MostSpan}}}}}},
+		"an own account for an hour":                    {message{Notice: &notice{name, state{Apart: []apart{{1, time.Hour, 1}, {2, 1, time.Hour}, {3, 0, 1}, {4, 1, 0}}}}}, message{Notice: &notice{name, state{Apart: []apart{}}}}},
+		"too many own accounts":                         {message{Notice: &notice{name, state{Apart: slices.Repeat([]apart{{1, 1, 1}}, 100)}}}, message{Notice: &notice{name, state{Apart: slices.Repeat([]apart{{1, 1, 1}}, fleet1.MostOwn)}}}},
+		"endpoints of accepted requests":                {rep(report{Accepted: []uint64{1, 2}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}}), rep(report{Accepted: []uint64{1, 2}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}})},
+		"more endpoints than accepted requests":         {rep(report{Accepted: []uint64{1}, To: make([]fleet1.Endpoint, 2)}), rep(report{Accepted: []uint64{1}})},
 		"turns":                                         {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
 		"turns without a sender":                        {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
 		"a turn with the number 0":                      {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
 		"turns with a stamp from the future":            {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
 		"turns with a negative stamp":                   {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
 		"turns with a negative pause":                   {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
-		"a report":                                      {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
+		"a report":                                      {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{Turn: 1, After: time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{Turn: 1, After: time.Second}}})},
 		"a report without a sender":                     {message{Report: &report{Name: name, Waiting: 3}}, dropped},
 		"a negative number of waiting requests":         {rep(report{Waiting: -1}), dropped},
 		"a negative number of urgent requests":          {rep(report{Waiting: 3, Urgent: -1}), dropped},
@@ -85,8 +90,8 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a negative number of other requests":           {rep(report{Others: -1}), dropped},
 		"a report with a negative stamp":                {rep(report{Stamp: -1}), dropped},
 		"too many waiting and other requests":           {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
-		"a negative Retry-After":                        {rep(report{Throttled: []throttled{{1, -1}}}), dropped},
-		"a Retry-After of two days":                     {rep(report{Throttled: []throttled{{1, 2 * maxPause}}}), rep(report{Throttled: []throttled{{1, maxPause}}})},
+		"a negative Retry-After":                        {rep(report{Throttled: []throttled{{Turn: 1, After: -1}}}), dropped},
+		"a Retry-After of two days":                     {rep(report{Throttled: []throttled{{Turn: 1, After: 2 * maxPause}}}), rep(report{Throttled: []throttled{{Turn: 1, After: maxPause}}})},
 		"a stated limit":                                {rep(report{Stated: &stated{200, time.Minute}}), rep(report{Stated: &stated{200, time.Minute}})},
 		"a stated limit of 0 requests":                  {rep(report{Waiting: 1, Stated: &stated{0, time.Minute}}), rep(report{Waiting: 1})},
 		"a stated limit with a negative window":         {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
@@ -193,10 +198,10 @@ func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 
 func FuzzMessage(f *testing.F) {
 	k := fleet1.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
-	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k}
+	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k, Apart: []apart{{1, time.Minute, time.Minute}}}
 	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{Turn: 1, After: time.Second, To: fleet1.Endpoint{Route: 1, Resource: 2}}}, Accepted: []uint64{3}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
 		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, Stated: &stated{200, time.Minute}, state: s}},
 		{Notice: &notice{name, s}},

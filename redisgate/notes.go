@@ -10,8 +10,27 @@ import (
 // notes about accounts that it does not use.
 type note struct {
 	state
-	paused time.Duration // when the account's pause ends
-	seen   time.Duration // when the latest news about the account arrived
+	paused time.Duration         // when the account's pause ends
+	seen   time.Duration         // when the latest news about the account arrived
+	halted time.Duration         // when the latest news of a pause arrived
+	apart  map[uint64]fleet1.Use // the use of endpoints' own accounts; never changed, only replaced
+}
+
+// learn adds news about own accounts.
+func (n *note) learn(now time.Duration, news []apart) {
+	if len(news) == 0 {
+		return
+	}
+	all := make(map[uint64]fleet1.Use)
+	for endpoint, u := range n.apart {
+		if u.Until > now-u.Span { // the next use may last longer
+			all[endpoint] = u
+		}
+	}
+	for _, a := range news {
+		all[a.Endpoint] = fleet1.Use{Until: now + a.Left, Span: a.Span}
+	}
+	n.apart = all
 }
 
 // noticed processes news about an account, from a notice or from what the server keeps.
@@ -23,6 +42,11 @@ func (g *Gate) noticed(name string, s state) {
 	n.state = n.merge(s)
 	n.seen = g.now()
 	n.paused = max(n.paused, n.seen+s.Pause)
+	if s.Pause > 0 {
+		n.halted = n.seen
+	}
+	n.learn(n.seen, s.Apart)
+	n.Apart = nil
 	g.notes[name] = n
 	u, used := g.keys[name]
 	g.mu.Unlock()

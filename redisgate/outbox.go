@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -183,11 +184,15 @@ func (o *outbox) empty(g *Gate, limit int) (letters []letter, pauses map[string]
 	if o.muted {
 		return nil, nil
 	}
-	for name, n := range o.notices {
+	names := slices.SortedFunc(maps.Keys(o.notices), func(a, b string) int {
+		return cmp.Compare(len(o.notices[a].Apart), len(o.notices[b].Apart)) // the pause of an own account has to be known when its use begins
+	})
+	for _, name := range names {
 		if len(letters) >= limit {
 			o.ring()
 			break
 		}
+		n := o.notices[name]
 		delete(o.notices, name)
 		n.Pause = max(n.Pause-time.Since(n.at), 0)
 		letters = append(letters, letter{g.names.all, message{Notice: &notice{name, n.state}}})

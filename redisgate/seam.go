@@ -34,14 +34,14 @@ func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 
 // Throttled tells the other processes about the pause, and starts to look for the
 // account's leader or, if the server is lost, goes alone. It returns the account's link.
-func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration, to fleet1.Endpoint) fleet1.Pacer {
 	l := g.link(g.names.of(key), key)
 	l.history, l.wanted = &h, retryAfter
 	l.pause = h.Now + cmp.Or(retryAfter, defaultPause)
 	g.out.notice(l.name, state{Pause: retryAfter})
 	l.reportLater(func(r *report) {
 		r.History = newHistory(h, h.Now)
-		r.throttle(throttled{After: retryAfter})
+		r.throttle(throttled{After: retryAfter, To: to})
 	})
 	l.ask(h.Now)
 	return l

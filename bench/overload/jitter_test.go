@@ -43,8 +43,9 @@ type seeded struct{ process int }
 func (seeded) Opened(string) (share int, p fleet1.Pacer) { return 1, nil }
 func (seeded) Forgotten(string)                          {}
 
-func (s seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+func (s seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration, _ fleet1.Endpoint) fleet1.Pacer {
 	origin := time.Now().Add(-h.Now)
+	key, _, _ = strings.Cut(key, "\x00") // that of an endpoint's own account begins with the account's
 	return &pacer{
 		Controller: h.Close(retryAfter),
 		rng:        rand.New(rand.NewPCG(uint64(origin.UnixNano()), uint64(len(key)+s.process<<32))),

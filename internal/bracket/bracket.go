@@ -23,6 +23,8 @@ package bracket
 import (
 	"math"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 // Constants are the tuning parameters of the controller.
@@ -71,7 +73,8 @@ const (
 // outcome of the request. The zero value stands for a request that was sent before the
 // first refusal.
 type Send struct {
-	Turn   uint64 // set by a fleet that paces the request; a Controller ignores it
+	Turn   uint64           // set by a fleet that paces the request; a Controller ignores it
+	To     suspect.Endpoint // set by the gate for the fleet's leader; a Controller ignores it
 	epoch  uint32
 	credit bool    // whether the request was part of the burst after a silence, or used a saved-up turn
 	seq    int     // number of the request within its epoch, from 1

@@ -11,10 +11,12 @@
 package fleet1
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 // Number is the number in the package's path. Redisgate puts it into the names that it
@@ -31,6 +33,24 @@ type (
 	Mark = bracket.Mark
 	// A Send describes a request that was sent.
 	Send = bracket.Send
+)
+
+// Types of package suspect that both sides use.
+type (
+	// An Endpoint is what a request is sent to.
+	Endpoint = suspect.Endpoint
+	// Suspects find endpoints that have a limit of their own.
+	Suspects = suspect.Suspects
+	// A Verdict is what Suspects conclude.
+	Verdict = suspect.Verdict
+	// A Use is the time for which an endpoint has its own account.
+	Use = suspect.Use
+)
+
+// Limits of package suspect.
+const (
+	MostOwn  = suspect.MostOwn
+	MostSpan = suspect.MostSpan
 )
 
 // Resume returns a Controller that continues, at the end of the pause, with what another
@@ -70,12 +90,22 @@ type Lanes [3]int
 // Sum returns the number of waiting requests of all priorities.
 func (l Lanes) Sum() int { return l[0] + l[1] + l[2] }
 
-// A Ranking is a Pacer that also has to know the priorities of the waiting requests.
-// Ranked is called before Next, and before a [Visitor] sees the Pacer.
-type Ranking interface {
+// A Shared is a Pacer that other processes share.
+type Shared interface {
 	Pacer
+	// Ranked tells the Pacer the priorities of the waiting requests. It is called before Next,
+	// and before a [Visitor] sees the Pacer.
 	Ranked(waiting Lanes)
+	// Apart returns the time until which requests to the endpoints with the key, a route or a
+	// resource, wait in an account of their own: see [OwnKey].
+	Apart(key uint64) (until time.Duration)
+	// Parted returns a number that changes whenever Apart begins to apply to more requests.
+	Parted() int
 }
+
+// OwnKey returns the key of the account that some endpoints of an account have for themselves.
+// endpoint is a route or a resource.
+func OwnKey(key string, endpoint uint64) string { return fmt.Sprintf("%s\x00%x", key, endpoint) }
 
 // A Solo is a Pacer that no other process shares, as a [Controller] is by itself. It learns
 // at once what happens, so the gate may hold its requests back until a window's stated end.
@@ -114,8 +144,8 @@ type Fleet interface {
 	// account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that has been throttled for the first
-	// time. It is called under the account's lock.
-	Throttled(key string, h History, retryAfter time.Duration) Pacer
+	// time, by a request to the given endpoint. It is called under the account's lock.
+	Throttled(key string, h History, retryAfter time.Duration, to Endpoint) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
 	// without the account's lock, but possibly while another lock of the gate is held, so
 	// it must not call the gate. A call may come late, when Opened has already been

@@ -1,0 +1,254 @@
+package redisgate
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+	"github.com/iamhttp/iamhttp/internal/suspect"
+)
+
+// An apiWithEndpoints accepts all requests except, according to its account, those to one
+// endpoint.
+type apiWithEndpoints struct {
+	mu       sync.Mutex
+	other    [2]int // others: called, accepted in time
+	poll     [2]int // requests to the endpoint: sent, accepted
+	endpoint *account
+}
+
+// call makes one call with a deadline.
+func (a *apiWithEndpoints) call(ctx context.Context, g gate.Gate, path string, timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	of := &a.other
+	if path == "/poll" {
+		of = &a.poll
+	} else {
+		a.count(&of[0])
+	}
+	for r := (gate.Request{Key: "k", Method: "GET", Path: path}); r.Resend < 5; r.Resend++ {
+		ticket, err := g.Wait(ctx, r)
+		if err != nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+		o := gate.Outcome{Result: gate.Accepted}
+		if path == "/poll" {
+			a.count(&of[0])
+			if a.endpoint.serve() {
+				o = gate.Outcome{Result: gate.Throttled, RetryAfter: a.endpoint.retryAfter}
+			}
+		}
+		g.Observe(r, ticket, o)
+		if o.Result == gate.Accepted {
+			a.count(&of[1])
+			return
+		}
+	}
+}
+
+func (a *apiWithEndpoints) count(n *int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	*n++
+}
+
+func TestARefusedEndpointDoesNotHoldUpTheFleet(t *testing.T) {
+	const long = 3 * time.Minute
+	for _, callers := range []string{"one process", "a process that calls nothing else", "all processes"} {
+		for _, rate := range []float64{0, 2} {
+			for _, retryAfter := range []time.Duration{0, 5 * time.Second} {
+				t.Run(fmt.Sprintf("called by %s, %g per second are accepted, Retry-After %s", callers, rate, retryAfter), func(t *testing.T) {
+					inVirtualTime(t, func(t *testing.T, w *world) {
+						gates, _ := w.gates(5)
+						a := &apiWithEndpoints{endpoint: newAccount(rate, 1, retryAfter)}
+						var wg sync.WaitGroup
+						every := func(d time.Duration, path string, pick func(i int) int) {
+							wg.Go(func() {
+								for i, end := 0, time.Now().Add(long); time.Now().Before(end); i++ {
+									wg.Go(func() { a.call(t.Context(), gates[pick(i)], path, 10*time.Second) })
+									time.Sleep(time.Duration(rand.ExpFloat64() * float64(d)))
+								}
+							})
+						}
+						between := time.Duration(float64(time.Second) / max(2*rate, 0.5))
+						switch callers {
+						case "one process":
+							every(between, "/poll", func(int) int { return 0 })
+							every(50*time.Millisecond, "/list", func(i int) int { return i % len(gates) })
+						case "all processes":
+							every(between, "/poll", func(i int) int { return i % len(gates) })
+							every(50*time.Millisecond, "/list", func(i int) int { return i % len(gates) })
+						default:
+							every(between, "/poll", func(int) int { return 0 })
+							every(50*time.Millisecond, "/list", func(i int) int { return 1 + i%(len(gates)-1) })
+						}
+						wg.Wait()
+						t.Logf("%d of %d calls were answered", a.other[1], a.other[0])
+						// Before there is proof, there are some three to eight refusals, and each is followed by a
+						// pause, after which the pace is low at first.
+						least := 0.97 - 12*retryAfter.Seconds()/long.Seconds()
+						assert.GreaterOrEqual(t, float64(a.other[1]), least*float64(a.other[0]), "calls to other endpoints were held up")
+					})
+				})
+			}
+		}
+	}
+}
+
+// A fleetWithPolls is a fleet whose processes all poll an endpoint that is always refused.
+type fleetWithPolls struct {
+	*apiWithEndpoints
+	gates  []*Gate
+	paused int // number of times, 10 per second, at which the others of a process were paused
+}
+
+// run makes calls for the given time, and counts the pauses.
+func (f *fleetWithPolls) run(ctx context.Context, long time.Duration) {
+	var wg sync.WaitGroup
+	f.paused = 0
+	for i, end := 0, time.Now().Add(long); time.Now().Before(end); i++ {
+		g := f.gates[i%len(f.gates)]
+		if i%20 == 0 {
+			wg.Go(func() { f.call(ctx, g, "/poll", time.Second) })
+		}
+		wg.Go(func() { f.call(ctx, g, "/list", 10*time.Second) })
+		if s, _ := g.local.Stats("k"); s.Pause > 0 {
+			f.paused++
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	wg.Wait()
+}
+
+func (w *world) polls() *fleetWithPolls {
+	gates, _ := w.gates(4)
+	return &fleetWithPolls{&apiWithEndpoints{endpoint: newAccount(0, 1, time.Second)}, gates, 0}
+}
+
+func TestAnEndpointOfAFleetKeepsItsOwnAccount(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		f := w.polls()
+		f.run(t.Context(), 30*time.Second)
+		assert.NotZero(t, f.paused)
+		f.run(t.Context(), 10*time.Minute)
+		assert.Zero(t, f.paused, "after there was proof")
+	})
+}
+
+func TestAnEndpointKeepsItsOwnAccountWhenTheLeaderDies(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		f := w.polls()
+		f.run(t.Context(), 30*time.Second)
+		dead := leaderOf(t, f.gates, "k")
+		f.gates[dead].die()
+		f.gates = slices.Delete(f.gates, dead, dead+1)
+		f.run(t.Context(), 10*time.Minute)
+		assert.Less(t, f.paused, 70, "new proof may be necessary, because nobody leads as long as no request waits")
+	})
+}
+
+func TestAProcessThatJoinsLearnsWhichEndpointsHaveOwnAccounts(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		f := w.polls()
+		f.run(t.Context(), 30*time.Second)
+		g, _ := w.gate()
+		f.gates = append(f.gates, g)
+		f.run(t.Context(), 10*time.Minute)
+		assert.Less(t, f.paused, 15, "it may be refused once")
+	})
+}
+
+// apart reports whether the polled endpoint has its own account, as far as a process knows.
+func (f *fleetWithPolls) apart(g *Gate) (apart bool) {
+	g.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+		for _, key := range suspect.Of("GET", "/poll").Keys() {
+			apart = apart || p.(*link).Apart(key) > now
+		}
+		return p
+	})
+	return apart
+}
+
+func TestAnEndpointThatIsNoLongerRefusedLosesItsOwnAccount(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		f := w.polls()
+		f.run(t.Context(), 30*time.Second)
+		assert.True(t, f.apart(f.gates[0]))
+		f.endpoint.mu.Lock()
+		f.endpoint.rate = 1000
+		f.endpoint.mu.Unlock()
+		f.run(t.Context(), 4*time.Minute)
+		for _, g := range f.gates {
+			assert.False(t, f.apart(g))
+		}
+		assert.NotZero(t, f.poll[1])
+		assert.Zero(t, f.paused)
+	})
+}
+
+// Otherwise, if all requests of a process are refused, those of others would be sent so seldom
+// that there would be no proof.
+func TestAMemberWhoseRequestsWereRefusedLetsOthersGoFirst(t *testing.T) {
+	for refusals, most := range map[int]float64{0: 0.5, 1: 1. / 3, 3: 1. / 6, 9: 1. / 18} { // it may always go after another one
+		l := ledBy(map[string]fleet1.Lanes{"refused": {0, 1 << 20, 0}, "other": {0, 1 << 20, 0}})
+		for range refusals {
+			l.refused(0, l.members["refused"], suspect.Of("GET", "/poll"), true)
+			l.refused(0, l.members["other"], suspect.Of("GET", "/list"), false) // began no pause
+		}
+		const turns = 10_000
+		n := 0
+		for i := range uint64(turns) {
+			m, lane := l.next(0)
+			m.give(i, lane)
+			if m.id == "refused" {
+				n++
+			}
+		}
+		assert.InDelta(t, most*turns, n, 0.02*turns, "after %d refusals", refusals)
+		alone := ledBy(map[string]fleet1.Lanes{"refused": {0, 1, 0}})
+		alone.refused(0, alone.members["refused"], suspect.Of("GET", "/poll"), true)
+		m, _ := alone.next(0)
+		assert.Equal(t, "refused", m.id)
+	}
+}
+
+func TestTheLeaderLearnsTheEndpointsOfAcceptedRequests(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		l := g.leaders[name]
+		e := func(n uint64) fleet1.Endpoint { return fleet1.Endpoint{Route: n, Resource: n} }
+		for i := range 4 {
+			l.mu.Lock()
+			l.refused(g.now(), &member{id: "other"}, e(7), true)
+			l.mu.Unlock()
+			l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2, 3}, To: []fleet1.Endpoint{e(8), e(8)}, Others: i})
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		assert.True(t, l.isApart(g.now(), e(7)))
+		assert.False(t, l.isApart(g.now(), e(8)))
+		assert.False(t, l.isApart(g.now(), fleet1.Endpoint{}))
+	})
+}
+
+func TestAnOwnAccountsPauseIsSentBeforeItsUseBegins(t *testing.T) {
+	for range 20 {
+		g := &Gate{names: defaultNames(), id: "me"}
+		g.out.notice("a", state{Apart: []apart{{1, time.Minute, time.Minute}}})
+		for _, own := range []string{"b", "c", "d"} {
+			g.out.notice(own, state{Pause: time.Second})
+		}
+		letters, _ := g.out.empty(g, 100)
+		assert.Equal(t, "a", letters[3].Notice.Name)
+	}
+}

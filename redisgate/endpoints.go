@@ -1,0 +1,161 @@
+package redisgate
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// The endpoints of an account are what its leader knows about them. If the requests to one are
+// refused and the others are accepted, all processes give it an own account for a while, as
+// gate.Adaptive does. To the server and to the other processes, that is an account like any
+// other. All fields are guarded by the leader's lock.
+type endpoints struct {
+	suspects fleet1.Suspects
+	owns     map[uint64]*ownAccount // by route or resource
+	pauses   int                    // number of pauses since this process became the leader
+	refusals refusals
+}
+
+// Refusals are the latest refusals in a row that were all those of a few members.
+type refusals struct {
+	members []string // IDs, at most mostMembers; a member that was paused for long is a new one
+	n       int
+}
+
+const (
+	mostMembers = 3 // as many as there are routes in a row in package suspect
+	mostLet     = 4 // as in package gate
+)
+
+func (r *refusals) add(m *member) {
+	if !slices.Contains(r.members, m.id) {
+		if len(r.members) == mostMembers {
+			*r = refusals{}
+		}
+		r.members = append(r.members, m.id)
+	}
+	r.n++
+}
+
+// yields reports whether a member with the next turn lets those go first whose requests were
+// not refused lately, because there is some evidence against an endpoint, or there would soon be.
+// As in package gate, its chance is one in two, or, after several refusals in a row, one in 3, 5,
+// 9 or 17.
+func (e *endpoints) yields(m *member) bool {
+	r := e.refusals
+	return slices.Contains(r.members, m.id) && e.suspects.Any() && e.suspects.Unsettled() && rand.IntN(1+1<<min(r.n-1, mostLet)) != 0
+}
+
+// An ownAccount is the own account of an endpoint.
+type ownAccount struct {
+	fleet1.Use
+	began  time.Duration // when it was last known that the endpoint should have it
+	pauses int           // endpoints.pauses then
+}
+
+// resume returns what a new leader knows about endpoints.
+func resume(now time.Duration, known map[uint64]fleet1.Use) endpoints {
+	e := endpoints{owns: make(map[uint64]*ownAccount)}
+	for key, u := range known {
+		e.owns[key] = &ownAccount{Use: u, began: now}
+	}
+	return e
+}
+
+// apart returns the own accounts that are in use.
+func (e *endpoints) apart(now time.Duration) (all []apart) {
+	for key, o := range e.owns {
+		if left := o.Until - now; left > 0 {
+			all = append(all, apart{key, left, o.Span})
+		}
+	}
+	return all
+}
+
+// isApart reports whether an endpoint has its own account.
+func (e *endpoints) isApart(now time.Duration, to fleet1.Endpoint) bool {
+	for _, key := range to.Keys() {
+		if o := e.owns[key]; o != nil && o.Until > now {
+			return true
+		}
+	}
+	return false
+}
+
+// refused records that a member's request to an endpoint was refused, and whether that began a
+// pause.
+func (l *leader) refused(now time.Duration, m *member, to fleet1.Endpoint, begins bool) {
+	if !begins {
+		return
+	}
+	l.pauses++
+	l.refusals.add(m)
+	if to != (fleet1.Endpoint{}) {
+		l.heed(now, l.suspects.Refused(now, to))
+	}
+}
+
+// heed does what follows from the outcomes.
+func (l *leader) heed(now time.Duration, v fleet1.Verdict) {
+	if l.control == nil {
+		return
+	}
+	if v.Own {
+		l.suspects.Reset()
+		l.refusals = refusals{}
+		l.separate(now, v)
+	}
+	if v.Acquit {
+		l.control.Acquit(now, l.control.Paused())
+	}
+}
+
+// separate gives an endpoint an own account.
+func (l *leader) separate(now time.Duration, v fleet1.Verdict) {
+	maps.DeleteFunc(l.owns, func(_ uint64, o *ownAccount) bool { return now-o.Until > 2*o.Span })
+	o := l.owns[v.Key]
+	switch {
+	case o != nil:
+	case len(l.owns) < fleet1.MostOwn:
+		o = new(ownAccount)
+		l.owns[v.Key] = o
+	default:
+		return
+	}
+	o.Begin(now, now-v.Since) // it may take as long again until a request to the endpoint is refused
+	o.began, o.pauses = now, l.pauses
+	if v.Acquit {
+		for _, other := range l.owns { // what was refused lately does not count as others
+			other.pauses = l.pauses
+		}
+	}
+	// The pause was due to the endpoint. The others wait, too, because no process forgets a pause.
+	l.g.out.notice(l.g.names.of(fleet1.OwnKey(l.key, v.Key)), state{Pause: max(l.control.Paused()-now, time.Millisecond)})
+	l.notice(now)
+}
+
+// prolong prolongs the use of own accounts that were paused, if no request of the leader's
+// account was refused in the meantime.
+func (l *leader) prolong(now time.Duration) {
+	proven := false
+	for key, o := range l.owns {
+		left := o.Until - now
+		if left <= 0 || left > 2*renewPaused || o.pauses != l.pauses {
+			continue
+		}
+		l.g.mu.Lock()
+		halted := l.g.notes[l.g.names.of(fleet1.OwnKey(l.key, key))].halted
+		l.g.mu.Unlock()
+		if halted > o.began {
+			o.Prolong(now, 0)
+			o.began, proven = now, true
+		}
+	}
+	if proven {
+		l.notice(now)
+	}
+}
