@@ -24,6 +24,7 @@ import (
 // and the path or, without what looks like an ID in the path, a route. If requests to one
 // endpoint are refused several times and others are accepted, the endpoint is treated like an
 // account of its own for a minute or more. A pause of one then does not apply to the other.
+// In a fleet, the outcomes of all processes count, and the own account is shared, too.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports

@@ -272,7 +272,7 @@ func (a *account) heed(now time.Duration, v suspect.Verdict) {
 // there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 	l, row := &a.lanes[p.lane()], a.suspects.RowBefore(w.endpoint)
-	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) || !a.suspects.Unsettled() {
+	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) || !a.suspects.Unsettled(0.5) {
 		return false
 	}
 	w.witness = true

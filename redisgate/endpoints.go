@@ -24,11 +24,14 @@ type endpoints struct {
 type refusals struct {
 	members []string // IDs, at most mostMembers; a member that was paused for long is a new one
 	n       int
+	left    int // number of turns of these members that others may still get before the next refusal
 }
 
 const (
-	mostMembers = 3 // as many as there are routes in a row in package suspect
-	mostLet     = 4 // as in package gate
+	mostMembers = 3  // as many as there are routes in a row in package suspect
+	mostLet     = 4  // as in package gate
+	mostGiven   = 64 // maximum number of turns that members lose because of a refusal, so that each gets its share if all have the same limit
+	leastRow    = 3  // number of refusals in a row, on a few routes, from which members yield
 )
 
 func (r *refusals) add(m *member) {
@@ -39,6 +42,7 @@ func (r *refusals) add(m *member) {
 		r.members = append(r.members, m.id)
 	}
 	r.n++
+	r.left = mostGiven
 }
 
 // yields reports whether a member with the next turn lets those go first whose requests were
@@ -46,8 +50,9 @@ func (r *refusals) add(m *member) {
 // As in package gate, its chance is one in two, or, after several refusals in a row, one in 3, 5,
 // 9 or 17.
 func (e *endpoints) yields(m *member) bool {
-	r := e.refusals
-	return slices.Contains(r.members, m.id) && e.suspects.Any() && e.suspects.Unsettled() && rand.IntN(1+1<<min(r.n-1, mostLet)) != 0
+	r := &e.refusals
+	row, _ := e.suspects.Row()
+	return row >= leastRow && r.left > 0 && slices.Contains(r.members, m.id) && e.suspects.Unsettled(0.5) && rand.IntN(1+1<<min(r.n-1, mostLet)) != 0
 }
 
 // An ownAccount is the own account of an endpoint.

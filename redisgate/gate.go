@@ -88,7 +88,8 @@ type Options struct {
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
 // the namespace, a version number and the database). A hash hides a long random key, such
 // as a token, but not a key that can be guessed, such as a user name. Anyone who has
-// access to the server and guesses the key of a throttled account can confirm the guess.
+// access to the server and guesses the key of a throttled account can confirm the guess. Of
+// methods and paths, the server sees hashes without a key, which hide little more than IDs.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool

@@ -475,7 +475,10 @@ func (l *leader) next(now time.Duration) (m *member, lane int) {
 	i := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 })
 	if l.yields(ring[i]) {
 		other := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 && !slices.Contains(l.refusals.members, m.id) })
-		i = max(i, other) // other is -1 if there is none, and otherwise after i
+		if other >= 0 {
+			i = other
+			l.refusals.left--
+		}
 	}
 	m = ring[i]
 	l.rings[lane] = append(slices.Delete(ring, i, i+1), m)

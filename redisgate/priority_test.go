@@ -56,22 +56,27 @@ func turnsOf(t *testing.T, gates []*Gate, throngs ...throng) []int64 {
 }
 
 func TestUrgentRequestsOfOneProcessGoBeforeTheOthersOfTheFleet(t *testing.T) {
-	inVirtualTime(t, func(t *testing.T, w *world) {
-		gates, _ := w.gates(10)
-		throngs := []throng{{0, 50, gate.Interactive}}
-		for i := range gates[1:] {
-			throngs = append(throngs, throng{i + 1, 50, gate.Bulk})
-		}
-		calls := turnsOf(t, gates, throngs...)
-		bulk := int64(0)
-		for _, n := range calls[1:] {
-			bulk += n
-		}
-		share := float64(bulk) / float64(calls[0]+bulk)
-		assert.Less(t, share, 0.15)
-		assert.Greater(t, share, 0.08, "each priority should keep about a tenth of the turns")
-		assert.Greater(t, calls[0]+bulk, int64(5400))
-	})
+	const rounds = 3
+	all := int64(0)
+	for range rounds {
+		inVirtualTime(t, func(t *testing.T, w *world) {
+			gates, _ := w.gates(10)
+			throngs := []throng{{0, 50, gate.Interactive}}
+			for i := range gates[1:] {
+				throngs = append(throngs, throng{i + 1, 50, gate.Bulk})
+			}
+			calls := turnsOf(t, gates, throngs...)
+			bulk := int64(0)
+			for _, n := range calls[1:] {
+				bulk += n
+			}
+			share := float64(bulk) / float64(calls[0]+bulk)
+			assert.Less(t, share, 0.15)
+			assert.Greater(t, share, 0.08, "each priority should keep about a tenth of the turns")
+			all += calls[0] + bulk
+		})
+	}
+	assert.Greater(t, all/rounds, int64(5400), "single runs differ by several percent")
 }
 
 func TestEachPriorityKeepsATenthOfTheTurnsOfAFleet(t *testing.T) {

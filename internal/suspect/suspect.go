@@ -194,13 +194,13 @@ func (s *Suspects) Reset() { *s = Suspects{changed: s.changed + 1} }
 func (s *Suspects) Any() bool { return len(s.of) > 0 }
 
 // Unsettled reports whether the outcomes of other requests would add something: nothing was
-// accepted since the latest refusal, or there is some evidence.
-func (s *Suspects) Unsettled() bool {
+// accepted since the latest refusal, or there is at least this part of some evidence.
+func (s *Suspects) Unsettled(part float64) bool {
 	if !s.heard {
 		return true
 	}
 	_, evidence, _ := s.strongest()
-	return evidence >= some/2
+	return evidence >= part*some
 }
 
 // Latest returns the endpoint of the latest refusal.
