@@ -13,10 +13,7 @@ type endpoint = suspect.Endpoint
 
 func (r Request) endpoint() endpoint { return suspect.Of(r.Method, r.Path) }
 
-const (
-	mostLet      = 4  // logarithm, to base 2, of the most requests that go before one to an endpoint that was refused lately, on average
-	mostSearched = 64 // maximum number of waiters among which one for another resource is looked for
-)
+const mostSearched = 64 // maximum number of waiters among which one for another resource is looked for
 
 // The suspects of an account decide which of its requests go first.
 type suspects struct {
@@ -44,7 +41,7 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 		return w
 	}
 	draw := s.order.Uint64()
-	let := func(row int) bool { return draw%(1+1<<min(row-1, mostLet)) != 0 }
+	let := func(row int) bool { return draw%uint64(1+suspect.Ahead(row)) != 0 }
 	row, same := s.Row()
 	latest := s.Latest().Resource
 	byRoute, byResource := let(row), w.endpoint.Resource == latest && let(same)

@@ -20,8 +20,8 @@ import (
 // In a fleet, the leader decides that, because the outcomes of one process prove little. The
 // own account belongs to the fleet, too.
 
-// An own account is the account of an endpoint. It remains until the account of the other
-// requests is forgotten, even when it is not in use.
+// An own account is the account of an endpoint. When it is not in use, it remains until it would
+// be forgotten like any other account.
 type ownAccount struct {
 	*account
 	suspect.Use               // in the time of the other account; lasts for longer if the own account is paused
@@ -43,7 +43,7 @@ const (
 )
 
 // ownOf returns the own account that is in use for the endpoint, and the bits of its tickets,
-// or nil.
+// or nil. In a fleet, it creates the account if the leader has given one to the endpoint.
 func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
 	p, shared := a.pacer.(fleet1.Shared)
 	if len(a.owns) == 0 && !shared {
@@ -51,7 +51,7 @@ func (a *account) ownOf(e endpoint) (*ownAccount, Ticket) {
 	}
 	bits := own | resource
 	for _, key := range e.Keys() {
-		if shared && p.Apart(key) > a.now() {
+		if shared && p.SeparateUntil(key) > a.now() {
 			a.open(key)
 		}
 		if o := a.owns[key]; a.uses(o) {
@@ -71,7 +71,7 @@ func (a *account) uses(o *ownAccount) bool {
 	}
 	p, shared := a.pacer.(fleet1.Shared)
 	if shared {
-		o.Until = p.Apart(o.endpoint)
+		o.Until = p.SeparateUntil(o.endpoint)
 	}
 	left := o.left(a.now())
 	if left <= 0 && o.armed && !a.gone && !shared && a.proven(o) {
@@ -209,14 +209,14 @@ func (a *account) moveTo(key uint64) {
 	a.move(func(w *waiter) bool { return w.endpoint.Route == key || w.endpoint.Resource == key })
 }
 
-// part makes the waiters leave that have to wait in own accounts that the fleet's leader has
+// follow makes the waiters leave that have to wait in own accounts that the fleet's leader has
 // given to their endpoints.
-func (a *account) part() {
+func (a *account) follow() {
 	p, shared := a.pacer.(fleet1.Shared)
-	if !shared || p.Parted() == a.parted {
+	if !shared || p.Separations() == a.separations {
 		return
 	}
-	a.parted = p.Parted()
+	a.separations = p.Separations()
 	a.suspects.Reset()
 	a.move(func(w *waiter) bool {
 		o, _ := a.ownOf(w.endpoint)
@@ -272,7 +272,7 @@ func (a *account) heed(now time.Duration, v suspect.Verdict) {
 // there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 	l, row := &a.lanes[p.lane()], a.suspects.RowBefore(w.endpoint)
-	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= 1<<min(row-1, mostLet) || !a.suspects.Unsettled(0.5) {
+	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= suspect.Ahead(row) || !a.suspects.Unsettled(0.5) {
 		return false
 	}
 	w.witness = true
@@ -288,18 +288,22 @@ func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
 // endpoint move to the own account, and a pause that it has caused is over for the others.
 func (a *account) separate(now time.Duration, v suspect.Verdict, c fleet1.Solo) {
 	a.suspects.Reset()
-	if a.owns[v.Key] != nil || len(a.owns) < suspect.MostOwn {
-		o := a.open(v.Key)
-		refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
-		if a.hold.until > now {
-			refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
+	if a.owns[v.Key] == nil && len(a.owns) >= suspect.MostOwn {
+		if v.Acquit {
+			c.Acquit(now, c.Paused())
 		}
-		o.refusedElsewhere(refusal)
-		o.Begin(now, now-v.Since) // it may take as long again until a request to the endpoint is refused
-		a.using(o)
-		a.uses(o)
-		a.moveTo(v.Key)
+		return
 	}
+	o := a.open(v.Key)
+	refusal := Outcome{Result: Throttled, RetryAfter: max(a.pacer.Paused()-now, 0)}
+	if a.hold.until > now {
+		refusal = Outcome{Result: Throttled, Limit: Limit{Reset: a.hold.until - now}}
+	}
+	o.refusedElsewhere(refusal)
+	o.Begin(now, now-v.Since) // it may take as long again until a request to the endpoint is refused
+	a.using(o)
+	a.uses(o)
+	a.moveTo(v.Key)
 	if v.Acquit {
 		for _, other := range a.owns { // what was refused lately does not count as others
 			other.others = a.pauses

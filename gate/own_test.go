@@ -595,3 +595,27 @@ func TestRetryAfterIsHonoredWhenTheUseOfAnOwnAccountHasJustEnded(t *testing.T) {
 		assert.Zero(t, o.waiting())
 	})
 }
+
+// Only so many endpoints can have own accounts. Those of the next one still share a pause with
+// others.
+func TestAPauseGoesOnIfTheEndpointCannotGetAnOwnAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, a, _ := separated(t)
+		a.mu.Lock()
+		for key := range uint64(suspect.MostOwn - 1) {
+			a.open(key)
+		}
+		a.mu.Unlock()
+		tasks := Request{Key: "k", Path: "/tasks"}
+		for range 6 {
+			start := time.Now()
+			exchange(t, g, tasks, Outcome{Result: Throttled, RetryAfter: time.Minute})
+			exchange(t, g, users, Outcome{Result: Accepted})
+			assert.GreaterOrEqual(t, time.Since(start), time.Minute)
+			for range 20 {
+				exchange(t, g, users, Outcome{Result: Accepted})
+			}
+		}
+		assert.Len(t, a.owns, suspect.MostOwn)
+	})
+}

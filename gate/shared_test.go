@@ -15,14 +15,14 @@ import (
 // A member is the Pacer of a process in a fleet whose leader gives own accounts to endpoints.
 type member struct {
 	turnstile
-	apart  map[uint64]time.Duration
-	parted int
-	to     []fleet1.Endpoint // of accepted requests
+	separate    map[uint64]time.Duration
+	separations int
+	to          []fleet1.Endpoint // of accepted requests
 }
 
-func (*member) Ranked(fleet1.Lanes)              {}
-func (m *member) Apart(key uint64) time.Duration { return m.apart[key] }
-func (m *member) Parted() int                    { return m.parted }
+func (*member) Ranked(fleet1.Lanes)                      {}
+func (m *member) SeparateUntil(key uint64) time.Duration { return m.separate[key] }
+func (m *member) Separations() int                       { return m.separations }
 func (m *member) Accepted(_ time.Duration, s fleet1.Send) {
 	m.to = append(m.to, s.To)
 }
@@ -43,12 +43,12 @@ func (f *fleet) Opened(key string) (int, fleet1.Pacer) {
 // inFleet returns a gate in a fleet, and a function that gives /jobs an own account for a
 // minute.
 func inFleet() (g *Adaptive, f *fleet, separate func(*testing.T)) {
-	g, f = new(Adaptive), &fleet{member: &member{turnstile: *closed(), apart: make(map[uint64]time.Duration)}}
+	g, f = new(Adaptive), &fleet{member: &member{turnstile: *closed(), separate: make(map[uint64]time.Duration)}}
 	visit := g.Join(f)
 	return g, f, func(t *testing.T) {
 		require.True(t, visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
-			f.member.apart[jobs.endpoint().Route] = now + time.Minute
-			f.member.parted++
+			f.member.separate[jobs.endpoint().Route] = now + time.Minute
+			f.member.separations++
 			return p
 		}))
 	}
@@ -77,8 +77,12 @@ func TestRequestsLeaveForTheOwnAccountThatTheLeaderGivesToTheirEndpoint(t *testi
 		s, _ := g.Stats("k")
 		assert.Equal(t, 1, s.Waiting)
 		assert.Zero(t, s.Flying)
-		f.member.turns = 1
-		time.Sleep(2 * time.Hour)
+		require.True(t, g.Join(f)("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+			f.member.turns = 1
+			return p
+		}))
+		synctest.Wait()
+		require.Len(t, waiting, 1)
 		require.NoError(t, <-waiting)
 		assert.Equal(t, []fleet1.Endpoint{users.endpoint()}, f.member.to)
 	})
@@ -99,6 +103,7 @@ func TestAnOwnAccountOfAFleetIsOneOfTheFleetsAccounts(t *testing.T) {
 		assert.True(t, visited)
 		exchange(t, g, jobs, Outcome{Result: Accepted})
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		assert.ElementsMatch(t, []string{key, "k"}, f.forgotten)
 		n := 0
 		g.owned.Range(func(any, any) bool { n++; return true })
@@ -114,16 +119,17 @@ func TestRequestsReturnWhenTheLeaderEndsAnOwnAccount(t *testing.T) {
 		exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Second}) // now there are no turns in the own account
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		f.member.turns = 1
 		waiting := make(chan error, 1)
 		go func() {
 			_, err := g.Wait(ctx, jobs)
 			waiting <- err
 		}()
-		f.member.turns = 1
 		time.Sleep(59 * time.Second)
 		require.Empty(t, waiting)
 		time.Sleep(2 * time.Second)
 		require.NoError(t, <-waiting)
+		synctest.Wait()
 		assert.Zero(t, f.member.turns)
 	})
 }

@@ -108,18 +108,20 @@ func TestARefusedEndpointDoesNotHoldUpTheFleet(t *testing.T) {
 // A fleetWithPolls is a fleet whose processes all poll an endpoint that is always refused.
 type fleetWithPolls struct {
 	*apiWithEndpoints
-	gates  []*Gate
-	paused int // number of times, 10 per second, at which the others of a process were paused
+	gates   []*Gate
+	timeout time.Duration // of a poll
+	paused  int           // number of times, 10 per second, at which the others of a process were paused
 }
 
 // run makes calls for the given time, and counts the pauses.
 func (f *fleetWithPolls) run(ctx context.Context, long time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	f.paused = 0
 	for i, end := 0, time.Now().Add(long); time.Now().Before(end); i++ {
 		g := f.gates[i%len(f.gates)]
 		if i%20 == 0 {
-			wg.Go(func() { f.call(ctx, g, "/poll", time.Second) })
+			wg.Go(func() { f.call(ctx, g, "/poll", f.timeout) })
 		}
 		wg.Go(func() { f.call(ctx, g, "/list", 10*time.Second) })
 		if s, _ := g.local.Stats("k"); s.Pause > 0 {
@@ -127,22 +129,33 @@ func (f *fleetWithPolls) run(ctx context.Context, long time.Duration) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	cancel()
 	wg.Wait()
 }
 
 func (w *world) polls() *fleetWithPolls {
 	gates, _ := w.gates(4)
-	return &fleetWithPolls{&apiWithEndpoints{endpoint: newAccount(0, 1, time.Second)}, gates, 0}
+	return &fleetWithPolls{&apiWithEndpoints{endpoint: newAccount(0, 1, time.Second)}, gates, time.Second, 0}
 }
 
 func TestAnEndpointOfAFleetKeepsItsOwnAccount(t *testing.T) {
-	inVirtualTime(t, func(t *testing.T, w *world) {
-		f := w.polls()
-		f.run(t.Context(), 30*time.Second)
-		assert.NotZero(t, f.paused)
-		f.run(t.Context(), 10*time.Minute)
-		assert.Zero(t, f.paused, "after there was proof")
-	})
+	for name, set := range map[string]func(*fleetWithPolls){
+		"it is always refused": func(*fleetWithPolls) {},
+		"requests wait and are refused seldom": func(f *fleetWithPolls) {
+			f.endpoint, f.timeout = newAccount(1./60, 1, time.Minute), 10*time.Minute
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				f := w.polls()
+				set(f)
+				f.run(t.Context(), 6*time.Minute)
+				assert.NotZero(t, f.paused)
+				f.run(t.Context(), 10*time.Minute)
+				assert.Zero(t, f.paused, "after there was proof")
+			})
+		})
+	}
 }
 
 func TestAnEndpointKeepsItsOwnAccountWhenTheLeaderDies(t *testing.T) {
@@ -168,28 +181,28 @@ func TestAProcessThatJoinsLearnsWhichEndpointsHaveOwnAccounts(t *testing.T) {
 	})
 }
 
-// apart reports whether the polled endpoint has its own account, as far as a process knows.
-func (f *fleetWithPolls) apart(g *Gate) (apart bool) {
+// separated reports whether the polled endpoint has its own account, as far as a process knows.
+func (f *fleetWithPolls) separated(g *Gate) (separated bool) {
 	g.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
 		for _, key := range suspect.Of("GET", "/poll").Keys() {
-			apart = apart || p.(*link).Apart(key) > now
+			separated = separated || p.(*link).SeparateUntil(key) > now
 		}
 		return p
 	})
-	return apart
+	return separated
 }
 
 func TestAnEndpointThatIsNoLongerRefusedLosesItsOwnAccount(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		f := w.polls()
 		f.run(t.Context(), 30*time.Second)
-		assert.True(t, f.apart(f.gates[0]))
+		assert.True(t, f.separated(f.gates[0]))
 		f.endpoint.mu.Lock()
 		f.endpoint.rate = 1000
 		f.endpoint.mu.Unlock()
 		f.run(t.Context(), 4*time.Minute)
 		for _, g := range f.gates {
-			assert.False(t, f.apart(g))
+			assert.False(t, f.separated(g))
 		}
 		assert.NotZero(t, f.poll[1])
 		assert.Zero(t, f.paused)
@@ -237,24 +250,59 @@ func TestTheLeaderLearnsTheEndpointsOfAcceptedRequests(t *testing.T) {
 		g, name := led(t, w)
 		l := g.leaders[name]
 		e := func(n uint64) fleet1.Endpoint { return fleet1.Endpoint{Route: n, Resource: n} }
-		for i := range 4 {
+		for range 4 {
 			l.mu.Lock()
 			l.refused(g.now(), &member{id: "other"}, e(7), true)
 			l.mu.Unlock()
-			l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2, 3}, To: []fleet1.Endpoint{e(8), e(8)}, Others: i})
+			l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2, 3, 4, 5}, To: slices.Repeat([]fleet1.Endpoint{e(8)}, 4)})
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		assert.True(t, l.isApart(g.now(), e(7)))
-		assert.False(t, l.isApart(g.now(), e(8)))
-		assert.False(t, l.isApart(g.now(), fleet1.Endpoint{}))
+		assert.EqualValues(t, 7, l.own(g.now(), e(7)))
+		assert.Zero(t, l.own(g.now(), e(8)))
+		assert.Zero(t, l.own(g.now(), fleet1.Endpoint{}))
+	})
+}
+
+// Requests that were sent before the first 429 have no turns. Their endpoints are not known.
+func TestRequestsToUnknownEndpointsProveNothing(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		l := g.leaders[name]
+		e := fleet1.Endpoint{Route: 7, Resource: 7}
+		for range 6 {
+			l.mu.Lock()
+			l.refused(g.now(), &member{id: "other"}, e, true)
+			l.mu.Unlock()
+			l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2}, To: []fleet1.Endpoint{e}, Others: 100})
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		assert.Zero(t, l.own(g.now(), e))
+	})
+}
+
+func TestARefusalByAProcessThatDidNotKnowOfTheOwnAccountPausesIt(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		l := g.leaders[name]
+		e := fleet1.Endpoint{Route: 7, Resource: 8}
+		l.mu.Lock()
+		l.separate(g.now(), fleet1.Verdict{Own: true, Key: 7, Since: g.now()})
+		l.mu.Unlock()
+		pauses := l.pauses
+		l.handle(&report{Name: name, From: "other", Throttled: []throttled{{After: 10 * time.Second, To: e}}})
+		time.Sleep(time.Second)
+		assert.Greater(t, pauseAt(g, fleet1.OwnKey("k", 7)), 8*time.Second)
+		assert.Zero(t, pauseAt(g, "k"))
+		assert.Equal(t, pauses, l.pauses)
 	})
 }
 
 func TestAnOwnAccountsPauseIsSentBeforeItsUseBegins(t *testing.T) {
 	for range 20 {
 		g := &Gate{names: defaultNames(), id: "me"}
-		g.out.notice("a", state{Apart: []apart{{1, time.Minute, time.Minute}}})
+		g.out.notice("a", state{Separated: []separated{{1, time.Minute, time.Minute}}})
 		for _, own := range []string{"b", "c", "d"} {
 			g.out.notice(own, state{Pause: time.Second})
 		}

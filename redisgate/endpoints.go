@@ -22,14 +22,13 @@ type endpoints struct {
 
 // Refusals are the latest refusals in a row that were all those of a few members.
 type refusals struct {
-	members []string // IDs, at most mostMembers; a member that was paused for long is a new one
+	members []string // IDs, at most mostMembers
 	n       int
 	left    int // number of turns of these members that others may still get before the next refusal
 }
 
 const (
 	mostMembers = 3  // as many as there are routes in a row in package suspect
-	mostLet     = 4  // as in package gate
 	mostGiven   = 64 // maximum number of turns that members lose because of a refusal, so that each gets its share if all have the same limit
 	leastRow    = 3  // number of refusals in a row, on a few routes, from which members yield
 )
@@ -52,43 +51,43 @@ func (r *refusals) add(m *member) {
 func (e *endpoints) yields(m *member) bool {
 	r := &e.refusals
 	row, _ := e.suspects.Row()
-	return row >= leastRow && r.left > 0 && slices.Contains(r.members, m.id) && e.suspects.Unsettled(0.5) && rand.IntN(1+1<<min(r.n-1, mostLet)) != 0
+	return row >= leastRow && r.left > 0 && slices.Contains(r.members, m.id) && e.suspects.Unsettled(0.5) && rand.IntN(1+fleet1.Ahead(r.n)) != 0
 }
 
 // An ownAccount is the own account of an endpoint.
 type ownAccount struct {
 	fleet1.Use
-	began  time.Duration // when it was last known that the endpoint should have it
+	began  time.Duration // when the use began or was last prolonged
 	pauses int           // endpoints.pauses then
 }
 
 // resume returns what a new leader knows about endpoints.
-func resume(now time.Duration, known map[uint64]fleet1.Use) endpoints {
+func resume(known map[uint64]fleet1.Use) endpoints {
 	e := endpoints{owns: make(map[uint64]*ownAccount)}
 	for key, u := range known {
-		e.owns[key] = &ownAccount{Use: u, began: now}
+		e.owns[key] = &ownAccount{Use: u, began: u.Until - u.Span}
 	}
 	return e
 }
 
-// apart returns the own accounts that are in use.
-func (e *endpoints) apart(now time.Duration) (all []apart) {
+// separated returns the endpoints whose own accounts are in use.
+func (e *endpoints) separated(now time.Duration) (all []separated) {
 	for key, o := range e.owns {
 		if left := o.Until - now; left > 0 {
-			all = append(all, apart{key, left, o.Span})
+			all = append(all, separated{key, left, o.Span})
 		}
 	}
 	return all
 }
 
-// isApart reports whether an endpoint has its own account.
-func (e *endpoints) isApart(now time.Duration, to fleet1.Endpoint) bool {
+// own returns the key of the own account that is in use for an endpoint, or 0.
+func (e *endpoints) own(now time.Duration, to fleet1.Endpoint) uint64 {
 	for _, key := range to.Keys() {
 		if o := e.owns[key]; o != nil && o.Until > now {
-			return true
+			return key
 		}
 	}
-	return false
+	return 0
 }
 
 // refused records that a member's request to an endpoint was refused, and whether that began a
@@ -97,7 +96,9 @@ func (l *leader) refused(now time.Duration, m *member, to fleet1.Endpoint, begin
 	if !begins {
 		return
 	}
-	l.pauses++
+	if l.owns[to.Route] == nil && l.owns[to.Resource] == nil {
+		l.pauses++
+	}
 	l.refusals.add(m)
 	if to != (fleet1.Endpoint{}) {
 		l.heed(now, l.suspects.Refused(now, to))
@@ -121,7 +122,7 @@ func (l *leader) heed(now time.Duration, v fleet1.Verdict) {
 
 // separate gives an endpoint an own account.
 func (l *leader) separate(now time.Duration, v fleet1.Verdict) {
-	maps.DeleteFunc(l.owns, func(_ uint64, o *ownAccount) bool { return now-o.Until > 2*o.Span })
+	maps.DeleteFunc(l.owns, func(_ uint64, o *ownAccount) bool { return o.Over(now) })
 	o := l.owns[v.Key]
 	switch {
 	case o != nil:
@@ -131,20 +132,28 @@ func (l *leader) separate(now time.Duration, v fleet1.Verdict) {
 	default:
 		return
 	}
-	o.Begin(now, now-v.Since) // it may take as long again until a request to the endpoint is refused
-	o.began, o.pauses = now, l.pauses
+	o.Begin(now, now-v.Since)                 // it may take as long again until a request to the endpoint is refused
+	o.began, o.pauses = now+settled, l.pauses // the pause that is announced below proves nothing
 	if v.Acquit {
 		for _, other := range l.owns { // what was refused lately does not count as others
 			other.pauses = l.pauses
 		}
 	}
 	// The pause was due to the endpoint. The others wait, too, because no process forgets a pause.
-	l.g.out.notice(l.g.names.of(fleet1.OwnKey(l.key, v.Key)), state{Pause: max(l.control.Paused()-now, time.Millisecond)})
+	l.pauseOwn(v.Key, max(l.control.Paused()-now, time.Millisecond))
 	l.notice(now)
 }
 
-// prolong prolongs the use of own accounts that were paused, if no request of the leader's
-// account was refused in the meantime.
+// pauseOwn tells all processes that an own account is paused.
+func (l *leader) pauseOwn(key uint64, pause time.Duration) {
+	l.g.out.notice(l.ownName(key), state{Pause: pause})
+}
+
+// ownName returns the name of an own account.
+func (l *leader) ownName(key uint64) string { return l.g.names.of(fleet1.OwnKey(l.key, key)) }
+
+// prolong prolongs the use of own accounts whose requests were refused or had to wait, if no
+// request of the leader's account was refused in the meantime.
 func (l *leader) prolong(now time.Duration) {
 	proven := false
 	for key, o := range l.owns {
@@ -153,9 +162,9 @@ func (l *leader) prolong(now time.Duration) {
 			continue
 		}
 		l.g.mu.Lock()
-		halted := l.g.notes[l.g.names.of(fleet1.OwnKey(l.key, key))].halted
+		limited := l.g.notes[l.ownName(key)].limited
 		l.g.mu.Unlock()
-		if halted > o.began {
+		if limited > o.began {
 			o.Prolong(now, 0)
 			o.began, proven = now, true
 		}

@@ -29,7 +29,7 @@
 // decides by itself when its requests are sent, and rejoins the fleet once replies arrive
 // again. A process that is alone starts at its share of the pace that the fleet had found.
 // If the fleet had not found a pace, the process starts like a gate.Adaptive after its
-// first 429. A reply is a turn, or a message from the leader that no turn is due yet.
+// first 429. It gives no own accounts to endpoints, which only leaders do. A reply is a turn, or a message from the leader that no turn is due yet.
 // Learning who the new leader is does not count as a reply.
 //
 // Clocks need not agree. The times in messages are durations, stamps that only their
@@ -89,7 +89,8 @@ type Options struct {
 // the namespace, a version number and the database). A hash hides a long random key, such
 // as a token, but not a key that can be guessed, such as a user name. Anyone who has
 // access to the server and guesses the key of a throttled account can confirm the guess. Of
-// methods and paths, the server sees hashes without a key, which hide little more than IDs.
+// methods and paths, the server sees hashes without a key, so anyone can find out those that
+// can be guessed.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool

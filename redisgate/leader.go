@@ -25,6 +25,7 @@ type leader struct {
 	until   time.Duration // end of the lease
 	heard   time.Duration // when the latest report arrived
 	noticed time.Duration // when the latest notice to all processes was sent
+	waited  time.Duration // when requests last had to wait for the pace
 	opening *opening      // if nothing had been learned when the leader began, non-nil until the pause is over; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
@@ -119,7 +120,7 @@ func (g *Gate) lead(name, key string, until time.Duration, s state) bool {
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // so that different leaders hand out different turn numbers
 	}
-	l.endpoints = resume(now, g.notes[name].apart)
+	l.endpoints = resume(g.notes[name].separated)
 	if s.Learned != nil {
 		since := now
 		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nothing has been sent since the leader left
@@ -185,7 +186,7 @@ func (l *leader) known() state {
 
 // state implements known. The caller must hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
-	s = state{Members: max(len(l.members), 1), Apart: l.endpoints.apart(now)}
+	s = state{Members: max(len(l.members), 1), Separated: l.separated(now)}
 	if now <= l.until { // otherwise another process may be the leader
 		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
@@ -315,8 +316,9 @@ func (l *leader) outcomes(now time.Duration, m *member, r *report) {
 		case l.opening != nil:
 			l.opening.throttled(now, x.After)
 			l.refused(now, m, x.To, l.opening.throttles == 1)
-		case l.isApart(now, x.To): // the sender did not know that yet
+		case l.own(now, x.To) != 0: // the sender did not know that yet
 			l.control.Unknown(now, s)
+			l.pauseOwn(l.own(now, x.To), x.After)
 		default:
 			l.refused(now, m, x.To, l.control.Refused(now, s, x.After))
 		}
@@ -335,8 +337,10 @@ func (l *leader) outcomes(now time.Duration, m *member, r *report) {
 
 // notice sends a notice to all processes.
 func (l *leader) notice(now time.Duration) {
+	s := l.state(now)
+	s.Waited = l.waited > l.noticed
 	l.noticed = now
-	l.g.out.notice(l.name, l.state(now))
+	l.g.out.notice(l.name, s)
 }
 
 func (l *leader) accepted(now time.Duration, s fleet1.Send, to fleet1.Endpoint) {
@@ -345,7 +349,7 @@ func (l *leader) accepted(now time.Duration, s fleet1.Send, to fleet1.Endpoint) 
 	} else {
 		l.control.Accepted(now, s)
 	}
-	if l.suspects.Any() {
+	if to != (fleet1.Endpoint{}) && l.suspects.Any() {
 		l.heed(now, l.suspects.Accepted(now, to))
 	}
 }
@@ -432,6 +436,7 @@ func (l *leader) dispatch(now time.Duration) {
 	given := make(map[*member]*turns)
 	for n := l.waiting(now).Sum(); n > 0; n-- {
 		if at := l.control.Next(now, n); at > now {
+			l.waited = now
 			l.wake(at - now)
 			break
 		}

@@ -114,14 +114,14 @@ func (l *leader) renew() {
 	l.mu.Lock()
 	now := g.now()
 	ended := l.ended
+	if !l.ended {
+		l.prolong(now)
+	}
 	s := l.state(now)
 	idle := now-l.heard > leaderIdle && len(l.turns) == 0
 	leave := idle && s.Pause == 0 || l.tooFar(now)
 	l.forget(now)
-	if !ended {
-		l.prolong(now)
-	}
-	if !ended && now-l.noticed > noticeAgain {
+	if !ended && (now-l.noticed > noticeAgain || l.waited > l.noticed && now-l.noticed > waitedAgain) {
 		l.notice(now)
 	}
 	l.mu.Unlock()

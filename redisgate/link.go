@@ -23,31 +23,31 @@ type link struct {
 
 	solo *fleet1.Controller // the process's own controller; nil unless this process is alone
 
-	most       float64                  // maximum requests per second of all members together; 0: not known
-	sharing    int                      // number of members that share most
-	mostAt     time.Duration            // when the leader reported most and sharing
-	believed   bool                     // whether the leader believes a limit that the service has stated: nothing has contradicted it so far
-	believes   *stated                  // that limit; nil: none, or not known
-	stated     stated                   // the latest limit that the service stated to this process
-	trip       time.Duration            // time from sending a request to its response, smoothed; 0: not known
-	probing    bool                     // whether the next turn is the first one after a pause of the fleet
-	turns      []slot                   // turns that have arrived but have not been used yet, ordered by time
-	lag        lag                      // when to use turns
-	flying     []slot                   // turns of requests in flight
-	seen       uint64                   // the highest turns.Last that has arrived from the leader
-	waiting    int                      // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
-	lanes      fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
-	watch      bool                     // whether the leader has to know the endpoints of accepted requests
-	apart      map[uint64]time.Duration // when the use of endpoints' own accounts ends
-	parted     int                      // number of such uses that have begun
-	told       time.Duration            // when question or tell last sent a report
-	untold     bool                     // whether any outcomes are waiting for the next report
-	stamped    time.Duration            // when the latest question was sent
-	reported   fleet1.Lanes             // how many of the waiting requests the leader knows about
-	unanswered time.Duration            // when this process began to wait for a reply; 0: it expects no reply
-	asked      time.Duration            // when the oldest unanswered question was sent; 0: no question is unanswered
-	timer      *time.Timer
-	due        time.Duration // when timer fires; 0: the timer is not set
+	most        float64                  // maximum requests per second of all members together; 0: not known
+	sharing     int                      // number of members that share most
+	mostAt      time.Duration            // when the leader reported most and sharing
+	believed    bool                     // whether the leader believes a limit that the service has stated: nothing has contradicted it so far
+	believes    *stated                  // that limit; nil: none, or not known
+	stated      stated                   // the latest limit that the service stated to this process
+	trip        time.Duration            // time from sending a request to its response, smoothed; 0: not known
+	probing     bool                     // whether the next turn is the first one after a pause of the fleet
+	turns       []slot                   // turns that have arrived but have not been used yet, ordered by time
+	lag         lag                      // when to use turns
+	flying      []slot                   // turns of requests in flight
+	seen        uint64                   // the highest turns.Last that has arrived from the leader
+	waiting     int                      // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
+	lanes       fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
+	watch       bool                     // whether the leader has to know the endpoints of accepted requests
+	separate    map[uint64]time.Duration // when the use of endpoints' own accounts ends
+	separations int                      // number of such uses that have begun
+	told        time.Duration            // when question or tell last sent a report
+	untold      bool                     // whether any outcomes are waiting for the next report
+	stamped     time.Duration            // when the latest question was sent
+	reported    fleet1.Lanes             // how many of the waiting requests the leader knows about
+	unanswered  time.Duration            // when this process began to wait for a reply; 0: it expects no reply
+	asked       time.Duration            // when the oldest unanswered question was sent; 0: no question is unanswered
+	timer       *time.Timer
+	due         time.Duration // when timer fires; 0: the timer is not set
 }
 
 // A slot is a turn and the time at which it is to be used or was used.
@@ -104,25 +104,31 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 // Ranked implements fleet1.Shared.
 func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
 
-// Apart implements fleet1.Shared.
-func (l *link) Apart(endpoint uint64) (until time.Duration) { return l.apart[endpoint] }
+// SeparateUntil implements fleet1.Shared.
+func (l *link) SeparateUntil(endpoint uint64) time.Duration { return l.separate[endpoint] }
 
-// Parted implements fleet1.Shared.
-func (l *link) Parted() int { return l.parted }
+// Separations implements fleet1.Shared.
+func (l *link) Separations() int { return l.separations }
 
-// part records that the use of an endpoint's own account ends at the given time.
-func (l *link) part(now time.Duration, endpoint uint64, until time.Duration) {
-	maps.DeleteFunc(l.apart, func(_ uint64, until time.Duration) bool { return until <= now })
-	if until <= max(now, l.apart[endpoint]) {
+// separates processes the news that an endpoint has an own account until the given time.
+func (l *link) separates(now time.Duration, endpoint uint64, until time.Duration) {
+	known := l.separate[endpoint]
+	if until <= max(now, known) {
 		return
 	}
-	if l.apart == nil {
-		l.apart = make(map[uint64]time.Duration)
+	if known <= now {
+		if len(l.separate) >= fleet1.MostOwn {
+			maps.DeleteFunc(l.separate, func(_ uint64, until time.Duration) bool { return until <= now })
+		}
+		if len(l.separate) >= fleet1.MostOwn {
+			return
+		}
+		l.separations++
 	}
-	if l.apart[endpoint] == 0 {
-		l.parted++
+	if l.separate == nil {
+		l.separate = make(map[uint64]time.Duration)
 	}
-	l.apart[endpoint] = until
+	l.separate[endpoint] = until
 }
 
 // known reports whether, as far as the leader knows, this process still has waiting
@@ -612,8 +618,8 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
 	l.state = l.merge(n.state)
 	l.Leader = leader
-	for endpoint, u := range n.apart {
-		l.part(now, endpoint, now+u.Until-at)
+	for endpoint, u := range n.separated {
+		l.separates(now, endpoint, now+u.Until-at)
 	}
 	if until := now + n.paused - at; until > max(l.pause, now) {
 		l.pause, l.reported = until, fleet1.Lanes{}
@@ -663,10 +669,11 @@ func (g *Gate) granted(t *turns) {
 		}
 		t.Leader = "" // the leader is in From, which was checked above
 		l.watch = t.Watch
-		for _, a := range t.Apart {
-			l.part(now, a.Endpoint, now+a.Left)
+		g.separated(t.Name, t.Separated)
+		for _, s := range t.Separated {
+			l.separates(now, s.Endpoint, now+s.Left)
 		}
-		t.Apart = nil
+		t.Separated = nil
 		l.state = l.merge(t.state)
 		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, fleet1.Lanes{}

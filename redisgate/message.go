@@ -137,16 +137,17 @@ type notice struct {
 
 // A state is what the fleet knows about an account.
 type state struct {
-	Leader  string          `json:"e,omitempty"`
-	Away    time.Duration   `json:"w,omitempty"` // distance from the leader to the server; 0: not known
-	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
-	Members int             `json:"m,omitempty"` // number of processes that use the account
-	Learned *fleet1.Learned `json:"k,omitempty"`
-	Apart   []apart         `json:"x,omitempty"` // the endpoints that have their own accounts; nil: none, or not known
+	Leader    string          `json:"e,omitempty"`
+	Away      time.Duration   `json:"w,omitempty"` // distance from the leader to the server; 0: not known
+	Pause     time.Duration   `json:"p,omitempty"` // time left until the pause ends
+	Members   int             `json:"m,omitempty"` // number of processes that use the account
+	Learned   *fleet1.Learned `json:"k,omitempty"`
+	Waited    bool            `json:"q,omitempty"` // in a notice: whether requests had to wait for the pace since the previous one
+	Separated []separated     `json:"x,omitempty"` // the endpoints that have their own accounts; nil: none, or not known
 }
 
-// An apart is an endpoint that has its own account: see fleet1.OwnKey.
-type apart struct {
+// A separated endpoint has its own account: see fleet1.OwnKey.
+type separated struct {
 	Endpoint uint64        `json:"r"` // a route or a resource
 	Left     time.Duration `json:"l"` // time left until the use of that account ends
 	Span     time.Duration `json:"s"` // see fleet1.Use
@@ -160,15 +161,16 @@ func (s *state) merge(update state) state {
 	}
 	update.Members = cmp.Or(update.Members, s.Members)
 	update.Learned = cmp.Or(update.Learned, s.Learned)
-	if update.Apart == nil {
-		update.Apart = s.Apart
+	if update.Separated == nil {
+		update.Separated = s.Separated
 	}
 	return update
 }
 
-// join merges two states that are sent together, and keeps the longer pause.
+// join merges two states that are sent together, and keeps the longer pause and Waited.
 func (s *state) join(update state) state {
 	update.Pause = max(update.Pause, s.Pause)
+	update.Waited = update.Waited || s.Waited
 	return s.merge(update)
 }
 
@@ -274,10 +276,10 @@ func (s *state) check() bool {
 	if s.Learned != nil && !s.Learned.Valid() {
 		s.Learned = nil // the pause in the same state may be news
 	}
-	s.Apart = slices.DeleteFunc(s.Apart, func(a apart) bool {
-		return a.Left <= 0 || a.Left > fleet1.MostSpan || a.Span <= 0 || a.Span > fleet1.MostSpan
+	s.Separated = slices.DeleteFunc(s.Separated, func(a separated) bool {
+		return a.Endpoint == 0 || a.Left <= 0 || a.Left > fleet1.MostSpan || a.Span <= 0 || a.Span > fleet1.MostSpan
 	})
-	s.Apart = s.Apart[:min(len(s.Apart), fleet1.MostOwn)]
+	s.Separated = s.Separated[:min(len(s.Separated), fleet1.MostOwn)]
 	return true
 }
 

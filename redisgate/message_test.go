@@ -69,9 +69,9 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"too many members":                              {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
 		"a negative number of members":                  {message{Notice: &notice{name, state{Members: -1}}}, dropped},
 		"a pace of 0":                                   {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
-		"endpoints with own accounts":                   {message{Notice: &notice{name, state{Apart: []apart{{1, time.Minute, fleet1.MostSpan}}}}}, message{Notice: &notice{name, state{Apart: []apart{{1, time.Minute, fleet1.MostSpan}}}}}},
-		"an own account for an hour":                    {message{Notice: &notice{name, state{Apart: []apart{{1, time.Hour, 1}, {2, 1, time.Hour}, {3, 0, 1}, {4, 1, 0}}}}}, message{Notice: &notice{name, state{Apart: []apart{}}}}},
-		"too many own accounts":                         {message{Notice: &notice{name, state{Apart: slices.Repeat([]apart{{1, 1, 1}}, 100)}}}, message{Notice: &notice{name, state{Apart: slices.Repeat([]apart{{1, 1, 1}}, fleet1.MostOwn)}}}},
+		"endpoints with own accounts":                   {message{Notice: &notice{name, state{Separated: []separated{{1, time.Minute, fleet1.MostSpan}}}}}, message{Notice: &notice{name, state{Separated: []separated{{1, time.Minute, fleet1.MostSpan}}}}}},
+		"an own account for an hour":                    {message{Notice: &notice{name, state{Separated: []separated{{1, time.Hour, 1}, {2, 1, time.Hour}, {3, 0, 1}, {4, 1, 0}, {0, 1, 1}}}}}, message{Notice: &notice{name, state{Separated: []separated{}}}}},
+		"too many own accounts":                         {message{Notice: &notice{name, state{Separated: slices.Repeat([]separated{{1, 1, 1}}, 100)}}}, message{Notice: &notice{name, state{Separated: slices.Repeat([]separated{{1, 1, 1}}, fleet1.MostOwn)}}}},
 		"endpoints of accepted requests":                {rep(report{Accepted: []uint64{1, 2}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}}), rep(report{Accepted: []uint64{1, 2}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}})},
 		"more endpoints than accepted requests":         {rep(report{Accepted: []uint64{1}, To: make([]fleet1.Endpoint, 2)}), rep(report{Accepted: []uint64{1}})},
 		"turns":                                         {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
@@ -198,7 +198,7 @@ func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 
 func FuzzMessage(f *testing.F) {
 	k := fleet1.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
-	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k, Apart: []apart{{1, time.Minute, time.Minute}}}
+	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k, Separated: []separated{{1, time.Minute, time.Minute}}}
 	name := defaultNames().of("k")
 	for _, m := range []message{
 		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{Turn: 1, After: time.Second, To: fleet1.Endpoint{Route: 1, Resource: 2}}}, Accepted: []uint64{3}, To: []fleet1.Endpoint{{Route: 1, Resource: 2}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},

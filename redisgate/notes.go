@@ -10,27 +10,29 @@ import (
 // notes about accounts that it does not use.
 type note struct {
 	state
-	paused time.Duration         // when the account's pause ends
-	seen   time.Duration         // when the latest news about the account arrived
-	halted time.Duration         // when the latest news of a pause arrived
-	apart  map[uint64]fleet1.Use // the use of endpoints' own accounts; never changed, only replaced
+	paused    time.Duration         // when the account's pause ends
+	seen      time.Duration         // when the latest news about the account arrived
+	limited   time.Duration         // when the latest news arrived that requests were refused or had to wait
+	separated map[uint64]fleet1.Use // the use of endpoints' own accounts; never changed, only replaced
 }
 
-// learn adds news about own accounts.
-func (n *note) learn(now time.Duration, news []apart) {
+// separate adds news about own accounts.
+func (n *note) separate(now time.Duration, news []separated) {
 	if len(news) == 0 {
 		return
 	}
 	all := make(map[uint64]fleet1.Use)
-	for endpoint, u := range n.apart {
-		if u.Until > now-u.Span { // the next use may last longer
+	for endpoint, u := range n.separated {
+		if !u.Over(now) {
 			all[endpoint] = u
 		}
 	}
-	for _, a := range news {
-		all[a.Endpoint] = fleet1.Use{Until: now + a.Left, Span: a.Span}
+	for _, s := range news {
+		if u, known := all[s.Endpoint]; known || len(all) < fleet1.MostOwn {
+			all[s.Endpoint] = fleet1.Use{Until: max(now+s.Left, u.Until), Span: s.Span}
+		}
 	}
-	n.apart = all
+	n.separated = all
 }
 
 // noticed processes news about an account, from a notice or from what the server keeps.
@@ -42,11 +44,11 @@ func (g *Gate) noticed(name string, s state) {
 	n.state = n.merge(s)
 	n.seen = g.now()
 	n.paused = max(n.paused, n.seen+s.Pause)
-	if s.Pause > 0 {
-		n.halted = n.seen
+	if s.Pause > 0 || s.Waited {
+		n.limited = n.seen
 	}
-	n.learn(n.seen, s.Apart)
-	n.Apart = nil
+	n.separate(n.seen, s.Separated)
+	n.Separated = nil
 	g.notes[name] = n
 	u, used := g.keys[name]
 	g.mu.Unlock()
@@ -68,4 +70,17 @@ func (g *Gate) noticed(name string, s state) {
 		l.learn(now, n, n.seen)
 		return l
 	})
+}
+
+// separated adds news about own accounts that did not come with a notice.
+func (g *Gate) separated(name string, news []separated) {
+	if len(news) == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n, known := g.notes[name]; known {
+		n.separate(g.now(), news)
+		g.notes[name] = n
+	}
 }

@@ -185,7 +185,7 @@ func (o *outbox) empty(g *Gate, limit int) (letters []letter, pauses map[string]
 		return nil, nil
 	}
 	names := slices.SortedFunc(maps.Keys(o.notices), func(a, b string) int {
-		return cmp.Compare(len(o.notices[a].Apart), len(o.notices[b].Apart)) // the pause of an own account has to be known when its use begins
+		return cmp.Compare(len(o.notices[a].Separated), len(o.notices[b].Separated)) // the pause of an own account has to be known when its use begins
 	})
 	for _, name := range names {
 		if len(letters) >= limit {

@@ -25,6 +25,7 @@ const (
 	absence      = 30 * time.Second        // age of its latest sign of life after which a process is no longer counted
 	keep         = 10 * time.Minute        // how long an account that no process uses is remembered
 	noticeAgain  = keep / 4                // interval at which processes that do not use an account are told that the account is in use
+	waitedAgain  = 20 * time.Second        // interval at which all processes are told that requests have to wait
 	startWait    = 250 * time.Millisecond  // how long New waits for the server, at most
 	closeWait    = 500 * time.Millisecond  // how long Close waits for the server, at most
 	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader reports a pause; also the controller's shortest pause of its own

@@ -5,9 +5,9 @@
 //
 // The two sides are in different modules, which users update separately. The number in
 // the package's path, which is [Number], therefore changes whenever the meaning of
-// anything in this package or in package bracket changes. As a result, versions that do
-// not match fail to compile instead of misbehaving. Redisgate imports no other
-// internal package of this module.
+// anything in this package, in package bracket or in package suspect changes. As a result,
+// versions that do not match fail to compile instead of misbehaving. Redisgate imports no other
+// internal package of this module, except in tests.
 package fleet1
 
 import (
@@ -49,9 +49,13 @@ type (
 
 // Limits of package suspect.
 const (
-	MostOwn  = suspect.MostOwn
-	MostSpan = suspect.MostSpan
+	MostOwn    = suspect.MostOwn
+	MostSpan   = suspect.MostSpan
+	MostRoutes = suspect.MostRoutes
 )
+
+// Ahead returns how many requests go before one of those that were refused in a row.
+func Ahead(row int) int { return suspect.Ahead(row) }
 
 // Resume returns a Controller that continues, at the end of the pause, with what another
 // Controller has learned.
@@ -96,11 +100,11 @@ type Shared interface {
 	// Ranked tells the Pacer the priorities of the waiting requests. It is called before Next,
 	// and before a [Visitor] sees the Pacer.
 	Ranked(waiting Lanes)
-	// Apart returns the time until which requests to the endpoints with the key, a route or a
-	// resource, wait in an account of their own: see [OwnKey].
-	Apart(key uint64) (until time.Duration)
-	// Parted returns a number that changes whenever Apart begins to apply to more requests.
-	Parted() int
+	// SeparateUntil returns the time until which requests to the endpoints with the key, a route
+	// or a resource, wait in an account of their own: see [OwnKey].
+	SeparateUntil(key uint64) time.Duration
+	// Separations returns a number that changes whenever more requests have to do so.
+	Separations() int
 }
 
 // OwnKey returns the key of the account that some endpoints of an account have for themselves.
@@ -147,7 +151,7 @@ type Fleet interface {
 	// time, by a request to the given endpoint. It is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration, to Endpoint) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
-	// without the account's lock, but possibly while another lock of the gate is held, so
+	// without the lock of that account, but possibly while another lock of the gate is held, so
 	// it must not call the gate. A call may come late, when Opened has already been
 	// called again for the same key. A key is therefore in use as long as Opened has been
 	// called more often than Forgotten.

@@ -13,8 +13,17 @@ const (
 	leastRefused   = 2.5  // number of refusals, with these weights, below which they prove nothing
 	severalRefused = 1.5  // number of refusals from which a route to which no request was accepted does not count as others
 	manyResources  = 3.0  // evidence that a resource needs in addition, because there are many, and by chance, one of them may be refused often
-	mostRoutes     = 3    // maximum number of routes to which requests are refused in a row, so that those to others go first
+	mostAhead      = 4    // logarithm, to base 2, of the largest result of Ahead
 )
+
+// MostRoutes is the maximum number of routes to which requests are refused in a row, so that those
+// to others go first.
+const MostRoutes = 3
+
+// Ahead returns how many other requests go, on average, before one to an endpoint to which
+// requests were refused so many times in a row. If it is a retry, it could otherwise be refused for
+// ever, and no other request would be sent.
+func Ahead(row int) int { return 1 << min(row-1, mostAhead) }
 
 // A score counts outcomes.
 type score struct{ accepted, refused float64 }
@@ -38,8 +47,8 @@ func (s score) log() float64 {
 // innocent reports whether none of these requests was refused recently.
 func (s score) innocent() bool { return s.refused < 0.5 }
 
-// A one is a route or a resource to which a request was refused recently.
-type one struct {
+// A candidate is a route or a resource to which a request was refused recently.
+type candidate struct {
 	score
 	before score         // the score of all requests before the first of these refusals
 	since  time.Duration // when that one was noticed
@@ -60,9 +69,9 @@ type Verdict struct {
 // use. Suspects are not safe for concurrent use.
 type Suspects struct {
 	all       score
-	of        map[uint64]one
+	of        map[uint64]candidate
 	latest    Endpoint // of the latest refusal that began a pause
-	routes    []uint64 // the routes of such refusals in a row, at most mostRoutes
+	routes    []uint64 // the routes of such refusals in a row, at most MostRoutes
 	row       int      // number of these refusals
 	same      int      // number of those in a row of the same resource
 	heard     bool     // whether a request was accepted since the latest one that counts
@@ -100,7 +109,7 @@ func (s *Suspects) Accepted(now time.Duration, e Endpoint) Verdict {
 // Refused records that a request to e was refused, which began a pause.
 func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 	if !slices.Contains(s.routes, e.Route) {
-		if len(s.routes) == mostRoutes {
+		if len(s.routes) == MostRoutes {
 			s.routes, s.row = s.routes[:0], 0
 		}
 		s.routes = append(s.routes, e.Route)
@@ -127,10 +136,10 @@ func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 // count counts a refusal.
 func (s *Suspects) count(now time.Duration, e Endpoint) {
 	if s.of == nil {
-		s.of = make(map[uint64]one)
+		s.of = make(map[uint64]candidate)
 	}
 	for key, o := range s.of {
-		if o = (one{o.times(fading), o.before.times(fading), o.since}); o.refused < 0.1 {
+		if o = (candidate{o.times(fading), o.before.times(fading), o.since}); o.refused < 0.1 {
 			delete(s.of, key) // so that there are at most some 90
 		} else {
 			s.of[key] = o

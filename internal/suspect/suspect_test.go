@@ -57,7 +57,7 @@ func outcomes(s *Suspects, sequence string) float64 {
 	return evidence
 }
 
-func TestThereIsEvidenceOnlyIfOnEndpointIsRefusedAndOthersAreNot(t *testing.T) {
+func TestThereIsEvidenceOnlyIfOneEndpointIsRefusedAndOthersAreNot(t *testing.T) {
 	for _, tt := range []struct {
 		name, sequence string
 		enough         bool

@@ -15,16 +15,19 @@ const (
 // never begun.
 type Use struct {
 	Until time.Duration
-	Span  time.Duration // how long it is or was; doubles each time, unless it did not begin for long
+	Span  time.Duration // how long it is or was; doubles each time, unless the account has not been used for long
 }
 
 // Begin begins a use that lasts at least the given time.
 func (u *Use) Begin(now, least time.Duration) {
-	if now-u.Until > 2*u.Span {
+	if u.Over(now) {
 		u.Span = 0
 	}
 	u.Prolong(now, least)
 }
+
+// Over reports whether the use ended so long ago that it does not matter any longer.
+func (u *Use) Over(now time.Duration) bool { return now-u.Until > 2*u.Span }
 
 // Prolong makes the use last for twice as long as before, from now on.
 func (u *Use) Prolong(now, least time.Duration) {
