@@ -41,7 +41,7 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 		return w
 	}
 	draw := s.order.Uint64()
-	let := func(row int) bool { return draw%uint64(1+suspect.Ahead(row)) != 0 }
+	let := func(row int) bool { return draw%uint64(1+suspect.Ahead(row)) != 0 } //nolint:gosec // Ahead is positive
 	row, same := s.Row()
 	latest := s.Latest().Resource
 	byRoute, byResource := let(row), w.endpoint.Resource == latest && let(same)
