@@ -142,7 +142,7 @@ func TestAnEndpointOfAFleetKeepsItsOwnAccount(t *testing.T) {
 	for name, set := range map[string]func(*fleetWithPolls){
 		"it is always refused": func(*fleetWithPolls) {},
 		"requests wait and are refused seldom": func(f *fleetWithPolls) {
-			f.endpoint, f.timeout = newAccount(1./60, 1, time.Minute), 10*time.Minute
+			f.endpoint, f.timeout = newAccount(1./20, 1, 20*time.Second), 10*time.Minute
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
