@@ -310,3 +310,17 @@ func TestAnOwnAccountsPauseIsSentBeforeItsUseBegins(t *testing.T) {
 		assert.Equal(t, "a", letters[3].Notice.Name)
 	}
 }
+
+func TestAnOwnAccountBeginsWithThePauseThatItsEndpointHasCaused(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		l := g.leaders[name]
+		l.handle(&report{Name: name, From: "other"})
+		l.mu.Lock()
+		l.control.Pause(g.now() + time.Minute)
+		l.separate(g.now(), fleet1.Verdict{Own: true, Key: 7, Since: g.now()})
+		l.mu.Unlock()
+		time.Sleep(time.Second)
+		assert.Greater(t, pauseAt(g, fleet1.OwnKey("k", 7)), 50*time.Second)
+	})
+}
