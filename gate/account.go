@@ -52,50 +52,50 @@ type account struct {
 	origin time.Time // all other times in the account are durations since origin
 	start  int64     // initial value of window
 
-	mu          sync.Mutex
-	gone        bool         // whether the account was forgotten, so that callers must get a new one
-	slow        int64        // replaces window while requests wait
-	pacer       fleet1.Pacer // decides when requests are sent; nil until a request is throttled, here or elsewhere in the fleet
-	tickets     map[Ticket]sent
-	ticket      Ticket
-	lanes       lanes
-	inner       queue         // inner requests, which are sent before all others
-	patience    time.Duration // how long recently canceled waiters without a deadline had waited, smoothed
-	canceledAt  time.Duration // when such a waiter was last canceled
-	given       time.Duration // how long recent requests that got no response had waited for one
-	givenAt     time.Duration // when given was last increased
-	took        time.Duration // how long a response takes, smoothed
-	spread      time.Duration // how far response times are from took, smoothed
-	answeredAt  time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
-	sentAt      time.Duration // when a turn was last used
-	turned      int           // number of requests canceled or refused as too late since a turn was last used
-	missed      int           // number of such requests until then, since the first request after the latest pause was sent; see demand
-	far         int           // how many of these were refused because the next turn is far away
-	came        int           // number of requests with a deadline that arrived since turnAway last checked all waiters
-	checked     time.Duration // end of the pause for which turnAway last checked all waiters
-	overloads   [len(lanes{})]overload
-	operations  operations
-	spare       float64       // number of requests that may be sent although the window is full
-	spareAt     time.Duration // when spare was computed
-	earlier     count         // a count from before latest; see discount
-	latest      count         // of the latest arrival that found the window full
-	heard       time.Duration // time from which longAnswer is counted
-	wake        *time.Timer
-	wakeAt      time.Duration
-	rng         *rand.Rand
-	throttled   time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
-	waited      time.Duration // time until which the pacer last made a request wait, or at which one was last refused
-	refused     int64         // number of requests that were refused when they arrived
-	pauses      int64         // number of pauses that were begun by a refusal of a request whose endpoint has no own account
-	seen        int64         // accepted plus ticket plus refused at the latest sweep
-	stated      Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
-	early       int           // number of stated ends well before which a request was accepted, less those before which one was refused again
-	tried       int           // number of trials since one was accepted
-	used        hold          // the latest hold with a window
-	hold        hold          // keeps requests back until the end of the service's window, if the service stated that end
-	suspects    suspects
-	owns        map[uint64]*ownAccount // the own accounts of endpoints, by route or resource
-	separations int                    // Separations of the pacer when the waiters last left for own accounts
+	mu         sync.Mutex
+	gone       bool         // whether the account was forgotten, so that callers must get a new one
+	slow       int64        // replaces window while requests wait
+	pacer      fleet1.Pacer // decides when requests are sent; nil until a request is throttled, here or elsewhere in the fleet
+	tickets    map[Ticket]sent
+	ticket     Ticket
+	lanes      lanes
+	inner      queue         // inner requests, which are sent before all others
+	patience   time.Duration // how long recently canceled waiters without a deadline had waited, smoothed
+	canceledAt time.Duration // when such a waiter was last canceled
+	given      time.Duration // how long recent requests that got no response had waited for one
+	givenAt    time.Duration // when given was last increased
+	took       time.Duration // how long a response takes, smoothed
+	spread     time.Duration // how far response times are from took, smoothed
+	answeredAt time.Duration // latest time at which a request was sent that was then accepted; ticket 0 does not count
+	sentAt     time.Duration // when a turn was last used
+	turned     int           // number of requests canceled or refused as too late since a turn was last used
+	missed     int           // number of such requests until then, since the first request after the latest pause was sent; see demand
+	far        int           // how many of these were refused because the next turn is far away
+	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	checked    time.Duration // end of the pause for which turnAway last checked all waiters
+	overloads  [len(lanes{})]overload
+	operations operations
+	spare      float64       // number of requests that may be sent although the window is full
+	spareAt    time.Duration // when spare was computed
+	earlier    count         // a count from before latest; see discount
+	latest     count         // of the latest arrival that found the window full
+	heard      time.Duration // time from which longAnswer is counted
+	wake       *time.Timer
+	wakeAt     time.Duration
+	rng        *rand.Rand
+	throttled  time.Duration // when a 429, here or elsewhere in the fleet, last began a pause or, in a fleet, lengthened one
+	waited     time.Duration // time until which the pacer last made a request wait, or at which one was last refused
+	refused    int64         // number of requests that were refused when they arrived
+	pauses     int64         // number of pauses that were begun by a refusal of a request whose endpoint has no own account
+	seen       int64         // accepted plus ticket plus refused at the latest sweep
+	stated     Limit         // the latest stated limit; outside a fleet, only one that the controller did not ignore
+	early      int           // number of stated ends well before which a request was accepted, less those before which one was refused again
+	tried      int           // number of trials since one was accepted
+	used       hold          // the latest hold with a window
+	hold       hold          // keeps requests back until the end of the service's window, if the service stated that end
+	suspects   suspects
+	owns       map[uint64]*ownAccount // the own accounts of endpoints, by route or resource
+	separated  int                    // Separations of the pacer when the waiters last left for own accounts
 }
 
 // A sent is an admitted request whose outcome is not known yet.

@@ -213,10 +213,10 @@ func (a *account) moveTo(key uint64) {
 // given to their endpoints.
 func (a *account) follow() {
 	p, shared := a.pacer.(fleet1.Shared)
-	if !shared || p.Separations() == a.separations {
+	if !shared || p.Separations() == a.separated {
 		return
 	}
-	a.separations = p.Separations()
+	a.separated = p.Separations()
 	a.suspects.Reset()
 	a.move(func(w *waiter) bool {
 		o, _ := a.ownOf(w.endpoint)

@@ -324,3 +324,36 @@ func TestAnOwnAccountBeginsWithThePauseThatItsEndpointHasCaused(t *testing.T) {
 		assert.Greater(t, pauseAt(g, fleet1.OwnKey("k", 7)), 50*time.Second)
 	})
 }
+
+func TestANewLeaderKnowsWhichEndpointsHaveOwnAccounts(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, _ := w.gate()
+		name := g.names.of("k")
+		time.Sleep(time.Hour)
+		g.noticed(name, state{Separated: []separated{{7, time.Minute, 4 * time.Minute}}})
+		throttle(t, g, "k", time.Second)
+		leaderOf(t, []*Gate{g}, "k")
+		l := g.leaders[name]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		assert.EqualValues(t, 7, l.own(g.now(), fleet1.Endpoint{Route: 7, Resource: 8}))
+		assert.Equal(t, l.owns[7].Until-4*time.Minute, l.owns[7].began, "what was heard since then is proof")
+	})
+}
+
+func TestARequestThatWaitsLeavesAtOnceForTheOwnAccountOfItsEndpoint(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, _ := w.gate()
+		throttle(t, g, "k", time.Hour)
+		admitted := make(chan error, 1)
+		go func() {
+			_, err := g.Wait(t.Context(), gate.Request{Key: "k", Method: "GET", Path: "/poll"})
+			admitted <- err
+		}()
+		time.Sleep(time.Second)
+		assert.Empty(t, admitted)
+		g.noticed(g.names.of("k"), state{Separated: []separated{{suspect.Of("GET", "/poll").Route, time.Minute, time.Minute}}})
+		time.Sleep(time.Second)
+		assert.Len(t, admitted, 1)
+	})
+}
