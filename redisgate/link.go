@@ -703,6 +703,9 @@ func (g *Gate) granted(t *turns) {
 		// arrive.
 		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
+			// Otherwise, a leader that does not know about the pause would hand them out again at once.
+			l.reported = fleet1.Lanes{}
+			l.reportLater(func(r *report) { r.wait(fleet1.Lanes{}) })
 			return l
 		}
 		l.probing = l.probing || t.Probing

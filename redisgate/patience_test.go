@@ -116,3 +116,31 @@ func (w *world) slow(by time.Duration) {
 		w.relay.setDelay(d)
 	}
 }
+
+// A process that has been alone may know of a pause that its leader has not heard of. The leader's
+// turns come back to it, and it must not hand them out again until the pause is over.
+func TestTurnsAreNotHandedOutAgainAndAgainToAProcessWithALongerPause(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		throttle(t, gates[0], "k", time.Second)
+		other := gates[1-leaderOf(t, gates, "k")]
+		leave := func() {
+			ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
+			assert.NoError(t, err)
+			other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Accepted})
+		}
+		leave()
+		other.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+			p.(*link).pause = now + 10*time.Second
+			return p
+		})
+		began, commands := time.Now(), w.server.CommandCount()
+		other.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+			p.(*link).report(func(r *report) { r.Waiting = 1 }) // as if a request had begun to wait before
+			return p
+		})
+		leave()
+		assert.InDelta(t, 10, time.Since(began).Seconds(), 0.5)
+		assert.Less(t, w.server.CommandCount()-commands, 300)
+	})
+}
