@@ -55,10 +55,15 @@ func drawOne(seed uint64) drawn {
 // stretches of time that count, and the requests per success in the whole run.
 func tried(s sim.Situation, with strategy) (answered int, sent float64) {
 	r := s.Run(new(testing.T), with.client(s, settings{}))
-	for _, stretch := range counted(s) {
-		answered += r.Answered(stretch[0], stretch[1])
+	return answeredIn(r), r.SentPerOK()
+}
+
+// answeredIn returns the number of calls that succeed in the stretches of time that count.
+func answeredIn(r *sim.Record) (n int) {
+	for _, stretch := range counted(r.Situation) {
+		n += r.Answered(stretch[0], stretch[1])
 	}
-	return answered, r.SentPerOK()
+	return n
 }
 
 // eachDraw calls do for n seeds, several at a time.

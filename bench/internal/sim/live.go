@@ -17,8 +17,14 @@ import (
 // Run makes a situation's calls. Each process has its own client. For t, see
 // Scenario.Run.
 func (s Situation) Run(t *testing.T, client Client) *Record {
+	return s.RunIn(t, func(*testing.T) Client { return client })
+}
+
+// RunIn is like Run, for clients that have to be made and closed in virtual time. The argument of
+// the function is a test that ends when all calls have ended.
+func (s Situation) RunIn(t *testing.T, client func(*testing.T) Client) *Record {
 	var r *Record
-	synctest.Test(t, func(*testing.T) { r = s.run(client) })
+	synctest.Test(t, func(t *testing.T) { r = s.run(client(t)) })
 	return r
 }
 
