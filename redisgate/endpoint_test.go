@@ -357,3 +357,100 @@ func TestARequestThatWaitsLeavesAtOnceForTheOwnAccountOfItsEndpoint(t *testing.T
 		assert.Len(t, admitted, 1)
 	})
 }
+
+func TestAnOwnAccountIsProlongedOnlyIfItWasNeededAndNoOthersWereRefused(t *testing.T) {
+	other, unused := fleet1.Endpoint{Route: 1, Resource: 2}, fleet1.Endpoint{Route: 3, Resource: 4}
+	for name, tt := range map[string]struct {
+		happens   func(l *leader, own string)
+		prolonged bool
+	}{
+		"nothing happens":      {func(*leader, string) {}, false},
+		"it was paused":        {func(l *leader, own string) { l.g.noticed(own, state{Pause: time.Second}) }, true},
+		"its requests waited":  {func(l *leader, own string) { l.g.noticed(own, state{Waited: true}) }, true},
+		"its leader was heard": {func(l *leader, own string) { l.g.noticed(own, state{Leader: "other"}) }, false},
+		"another was refused": {func(l *leader, own string) {
+			l.g.noticed(own, state{Waited: true})
+			l.refused(l.g.now(), &member{id: "m"}, other, true)
+		}, false},
+		"one was refused whose own account is not in use": {func(l *leader, own string) {
+			l.g.noticed(own, state{Waited: true})
+			l.refused(l.g.now(), &member{id: "m"}, unused, true)
+		}, true},
+		"another was refused, but got an own account": {func(l *leader, own string) {
+			l.g.noticed(own, state{Waited: true})
+			l.refused(l.g.now(), &member{id: "m"}, other, true)
+			l.separate(l.g.now(), fleet1.Verdict{Own: true, Key: 1, Acquit: true, Since: l.g.now()})
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				g, account := led(t, w)
+				l := g.leaders[account]
+				l.handle(&report{Name: account, From: "other"})
+				l.mu.Lock()
+				l.owns[3] = &ownAccount{Use: fleet1.Use{Until: g.now() - 1, Span: time.Minute}}
+				l.separate(g.now(), fleet1.Verdict{Own: true, Key: 7, Since: g.now()})
+				l.mu.Unlock()
+				time.Sleep(100 * time.Millisecond) // in which the announcement arrives
+				l.mu.Lock()
+				until := l.owns[7].Until
+				l.prolong(until - 15*time.Second)
+				assert.Equal(t, until, l.owns[7].Until, "it is too early")
+				l.mu.Unlock()
+				time.Sleep(2 * time.Second)
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				tt.happens(l, l.ownName(7))
+				l.prolong(until - 5*time.Second)
+				assert.Equal(t, tt.prolonged, l.owns[7].Until > until)
+			})
+		})
+	}
+}
+
+func TestALeaderHasABoundedNumberOfOwnAccounts(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, account := led(t, w)
+		l := g.leaders[account]
+		l.handle(&report{Name: account, From: "other"})
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for key := range uint64(2 * fleet1.MostOwn) {
+			l.separate(g.now(), fleet1.Verdict{Own: true, Key: key + 1, Since: g.now()})
+		}
+		assert.Len(t, l.owns, fleet1.MostOwn)
+	})
+}
+
+func TestALeaderTellsAllProcessesWhetherRequestsHadToWait(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, account := led(t, w)
+		l := g.leaders[account]
+		limited := func(waits bool) time.Duration {
+			l.mu.Lock()
+			if waits {
+				l.waited = g.now()
+			}
+			l.notice(g.now())
+			l.mu.Unlock()
+			time.Sleep(time.Second)
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.now() - g.notes[account].limited
+		}
+		assert.LessOrEqual(t, limited(true), time.Second)
+		assert.Greater(t, limited(false), time.Second)
+	})
+}
+
+func TestOwnAccountsThatComeWithTurnsAreKnownToTheProcessAndToItAsALeader(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, account := led(t, w)
+		g.granted(&turns{Name: account, From: g.id, state: state{Separated: []separated{{7, time.Minute, time.Minute}}}})
+		g.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+			assert.Equal(t, now+time.Minute, p.(*link).SeparateUntil(7))
+			return p
+		})
+		assert.Contains(t, g.notes[account].separated, uint64(7))
+	})
+}
