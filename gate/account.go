@@ -554,7 +554,7 @@ func (a *account) dispatch() {
 			w.queue.remove(w)
 		} else {
 			turn = a.lanes.turn()
-			w = a.suspects.instead(a.lanes[turn].head(a.pacer.Probing()), &a.lanes[turn])
+			w = a.suspects.instead(a.lanes[turn].head(a.pacer.Probing()), &a.lanes[turn], a.row())
 			w.queue.remove(w)
 		}
 		if a.hold.until <= now && a.shouldDefer(w, now) {

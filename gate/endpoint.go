@@ -31,27 +31,24 @@ func (s *suspects) refusedToo(e endpoint, until time.Duration) {
 }
 
 // instead returns the waiter to send now if w has the next turn in its lane. While others
-// wait, a request to an endpoint that was refused lately is sent only with a chance of one in
-// two, or, after several refusals in a row, of one in 3, 5, 9 or 17. Otherwise, if w is a retry,
-// it could be refused for ever, and no other request would be sent. The order is random, because
+// wait, a request to an endpoint that was refused in a row is sent only with a chance of one in
+// two, or, after several refusals, of one in 3, 5, 9 or 17. Otherwise, if w is a retry, it could
+// be refused for ever, and no other request would be sent. The order is random, because
 // a request that is always the last of a burst may be refused for that reason.
-func (s *suspects) instead(w *waiter, l *lane) *waiter {
-	routes, version := s.Routes()
-	if !slices.Contains(routes, w.endpoint.Route) {
+func (s *suspects) instead(w *waiter, l *lane, row *suspect.Row) *waiter {
+	if !slices.Contains(row.Routes, w.endpoint.Route) {
 		return w
 	}
 	draw := s.order.Uint64()
-	let := func(row int) bool { return draw%uint64(1+suspect.Ahead(row)) != 0 } //nolint:gosec // Ahead is positive
-	row, same := s.Row()
-	latest := s.Latest().Resource
-	byRoute, byResource := let(row), w.endpoint.Resource == latest && let(same)
+	let := func(n int) bool { return draw%uint64(1+row.Ahead(n)) != 0 } //nolint:gosec // Ahead is positive
+	byRoute, byResource := let(row.N), w.endpoint.Resource == row.Resource && let(row.Same)
 	if !byRoute && !byResource {
 		return w
 	}
 	queues := [...]*queue{&l.retries, &l.firsts}
 	if byRoute {
 		for _, q := range queues {
-			if v := q.outside(routes, version); v != nil {
+			if v := q.outside(row); v != nil {
 				return v
 			}
 		}
@@ -60,7 +57,7 @@ func (s *suspects) instead(w *waiter, l *lane) *waiter {
 		n := 0
 		for _, q := range queues {
 			for v := q.head; v != nil && n < mostSearched; v, n = v.next, n+1 {
-				if v.endpoint.Resource != latest {
+				if v.endpoint.Resource != row.Resource {
 					return v
 				}
 			}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 // outcomes tells s about requests that are sent in turn: "a" and "b" are accepted and "A" and
@@ -27,20 +29,20 @@ func TestARequestToTheRefusedEndpointLetsOthersGoFirstButNotForEver(t *testing.T
 	refused := endpoint{Route: 'a', Resource: 'a' << 8}
 	w, other := &waiter{endpoint: refused, resend: 1}, &waiter{endpoint: endpoint{Route: 'b', Resource: 'b' << 8}}
 	l.retries.push(w)
-	assert.Same(t, w, s.instead(w, l), "no other request waits")
+	assert.Same(t, w, s.instead(w, l, s.Row()), "no other request waits")
 	l.firsts.push(other)
 	first := 0
 	for range 1000 {
-		if s.instead(w, l) == w {
+		if s.instead(w, l, s.Row()) == w {
 			first++
 		}
 	}
 	assert.InDelta(t, 500, first, 60)
-	assert.Same(t, other, s.instead(other, l))
+	assert.Same(t, other, s.instead(other, l, s.Row()))
 	outcomes(s, "AAAAAA")
 	first = 0
 	for range 1000 {
-		if s.instead(w, l) == w {
+		if s.instead(w, l, s.Row()) == w {
 			first++
 		}
 	}
@@ -63,7 +65,7 @@ func TestOthersBehindABurstToTheRefusedEndpointMayGoFirst(t *testing.T) {
 		}
 		early := 0
 		for n := range 1500 {
-			w := s.instead(q(l).head, l)
+			w := s.instead(q(l).head, l, s.Row())
 			w.queue.remove(w)
 			if len(others) > 0 && w.endpoint.Route == 'b' {
 				require.Same(t, others[0], w, "the others should be sent in order of arrival")
@@ -88,7 +90,7 @@ func TestARetryOnAnotherRouteGoesBeforeFirstAttempts(t *testing.T) {
 	l.firsts.push(&waiter{endpoint: other})
 	sent := map[*waiter]int{}
 	for range 100 {
-		sent[s.instead(l.retries.head, l)]++
+		sent[s.instead(l.retries.head, l, s.Row())]++
 	}
 	assert.InDelta(t, 50, sent[retry], 20)
 	assert.Len(t, sent, 2)
@@ -104,7 +106,7 @@ func TestEndpointsThatAreRefusedInTurnLetOthersGoFirst(t *testing.T) {
 	}
 	first := 0
 	for range 1000 {
-		switch s.instead(w, l) {
+		switch s.instead(w, l, s.Row()) {
 		case w:
 			first++
 		case other:
@@ -113,26 +115,26 @@ func TestEndpointsThatAreRefusedInTurnLetOthersGoFirst(t *testing.T) {
 		}
 	}
 	assert.InDelta(t, 1000./17, first, 30)
-	assert.Equal(t, 6, s.RowBefore(other.endpoint))
+	assert.Equal(t, 6, s.Row().Before(other.endpoint))
 	outcomes(s, "CD") // now there are more routes than a row can have
-	assert.Equal(t, 1, s.RowBefore(endpoint{Route: 'a'}))
-	assert.Same(t, w, s.instead(w, l))
+	assert.Equal(t, 1, s.Row().Before(endpoint{Route: 'a'}))
+	assert.Same(t, w, s.instead(w, l, s.Row()))
 }
 
 func TestAWitnessThatGoesAheadOfOthersIsFound(t *testing.T) {
-	q, routes := new(queue), []uint64{'a'}
+	q, row := new(queue), &suspect.Row{Routes: []uint64{'a'}}
 	for range 10 {
 		q.push(&waiter{endpoint: endpoint{Route: 'a'}})
 	}
 	late := &waiter{endpoint: endpoint{Route: 'b'}}
 	q.push(late)
-	assert.Same(t, late, q.outside(routes, 1))
+	assert.Same(t, late, q.outside(row))
 	witness := &waiter{endpoint: endpoint{Route: 'c'}, witness: true}
 	q.insert(witness, q.head)
-	assert.Same(t, witness, q.outside(routes, 1))
+	assert.Same(t, witness, q.outside(row))
 	q.remove(witness)
-	assert.Same(t, late, q.outside(routes, 1))
-	assert.Same(t, q.head, q.outside([]uint64{'b'}, 2))
+	assert.Same(t, late, q.outside(row))
+	assert.Same(t, q.head, q.outside(&suspect.Row{Routes: []uint64{'b'}}))
 }
 
 func TestRetryAfterOfEveryOtherRouteCounts(t *testing.T) {
@@ -150,11 +152,11 @@ func TestARouteWhoseRowIsOverGoesBeforeTheOneThatIsRefusedNow(t *testing.T) {
 	for _, route := range "abcd" {
 		l.firsts.push(&waiter{endpoint: endpoint{Route: uint64(route)}})
 	}
-	assert.Same(t, l.firsts.tail, l.firsts.outside(s.Routes()))
+	assert.Same(t, l.firsts.tail, l.firsts.outside(s.Row()))
 	l.firsts.remove(l.firsts.tail)
-	assert.Nil(t, l.firsts.outside(s.Routes()))
+	assert.Nil(t, l.firsts.outside(s.Row()))
 	outcomes(s, "D")
-	assert.Same(t, l.firsts.head, l.firsts.outside(s.Routes()))
+	assert.Same(t, l.firsts.head, l.firsts.outside(s.Row()))
 }
 
 // On a route with many resources that share a limit, refusals in a row are all on the same route.
@@ -169,11 +171,11 @@ func TestRefusalsOfOtherResourcesOfTheRouteDoNotKeepARetryBack(t *testing.T) {
 	l.firsts.push(&waiter{endpoint: endpoint{Route: 'a', Resource: 300}})
 	first := 0
 	for range 1000 {
-		if s.instead(w, l) == w {
+		if s.instead(w, l, s.Row()) == w {
 			first++
 		}
 	}
 	assert.InDelta(t, 500, first, 60)
-	assert.Equal(t, 1, s.RowBefore(endpoint{Route: 'a', Resource: 300}))
-	assert.Equal(t, 10, s.RowBefore(endpoint{Route: 'b', Resource: 300}))
+	assert.Equal(t, 1, s.Row().Before(endpoint{Route: 'a', Resource: 300}))
+	assert.Equal(t, 10, s.Row().Before(endpoint{Route: 'b', Resource: 300}))
 }

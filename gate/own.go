@@ -266,13 +266,24 @@ func (a *account) heed(now time.Duration, v suspect.Verdict) {
 	}
 }
 
+// row returns the latest refusals in a row. In a fleet, they are those that its leader knows about.
+func (a *account) row() *suspect.Row {
+	if p, shared := a.pacer.(fleet1.Shared); shared {
+		if r := p.Row(); r != nil {
+			return r
+		}
+	}
+	return a.suspects.Row()
+}
+
 // mayTestify reports whether w, which is too late only because of the waiters ahead of it, may
 // go ahead of them, because the latest refusals were all on another route, or of another
 // resource, and nothing was accepted since or there is some evidence. If no others were sent,
 // there could be none.
 func (a *account) mayTestify(w *waiter, p Priority, now time.Duration) bool {
-	l, row := &a.lanes[p.lane()], a.suspects.RowBefore(w.endpoint)
-	if row < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= suspect.Ahead(row) || !a.suspects.Unsettled(0.5) {
+	l, row := &a.lanes[p.lane()], a.row()
+	n := row.Before(w.endpoint)
+	if n < 2 || w.endpoint == (endpoint{}) || w.inner || l.retries.witnesses+l.firsts.witnesses >= row.Ahead(n) || !row.Unsettled {
 		return false
 	}
 	w.witness = true

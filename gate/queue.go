@@ -3,6 +3,8 @@ package gate
 import (
 	"slices"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/suspect"
 )
 
 // A waiter is a call to Wait that takes the slow path. It waits in account.wait; refuse.go
@@ -44,7 +46,7 @@ type queue struct {
 	head, tail *waiter
 	look       *waiter // the first waiter that account.free has not passed over
 	other      *waiter // the first waiter that outside has not passed over
-	version    int     // the version of the routes to which those that it has passed over belong
+	version    uint64  // the version of the routes to which those that it has passed over belong
 	n          int
 	limited    int // number of waiters with a deadline
 	witnesses  int // number of waiters that are witnesses
@@ -127,14 +129,13 @@ func (q *queue) remove(w *waiter) {
 	}
 }
 
-// outside returns the first waiter that is on none of the routes, or nil. It may pass over one
-// that was inserted ahead of others and is not a witness. The version must change whenever
-// the routes do.
-func (q *queue) outside(routes []uint64, version int) *waiter {
-	if q.version != version {
+// outside returns the first waiter that is on none of the row's routes, or nil. It may pass over
+// one that was inserted ahead of others and is not a witness.
+func (q *queue) outside(row *suspect.Row) *waiter {
+	if version := row.Version(); q.version != version {
 		q.version, q.other = version, q.head
 	}
-	for q.other != nil && slices.Contains(routes, q.other.endpoint.Route) {
+	for q.other != nil && slices.Contains(row.Routes, q.other.endpoint.Route) {
 		q.other = q.other.next
 	}
 	return q.other

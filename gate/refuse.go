@@ -3,6 +3,8 @@ package gate
 import (
 	"math"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 // refuse returns nil if w, which has just arrived, may wait with priority p. Otherwise it
@@ -171,11 +173,15 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 // expected after its deadline. The gate allows this if no other request seems to want the
 // turn, and otherwise now and then, because responses may have become faster. It does so
 // less often for a request that has waited by then, because the next request to arrive
-// probably has more time left and can use the turn.
+// probably has more time left and can use the turn. The processes of a fleet take turns, so that
+// together, they try as often as a single one.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)
 	if at-w.since > every/16 {
 		every = min(8*every, 2*longAnswer)
+	}
+	if p, shared := a.pacer.(fleet1.Shared); shared {
+		every *= time.Duration(p.Sharing())
 	}
 	return a.turned <= a.far || at-a.sentAt >= every
 }

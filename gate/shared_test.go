@@ -17,12 +17,16 @@ type member struct {
 	turnstile
 	separate    map[uint64]time.Duration
 	separations int
+	row         *fleet1.Row
+	sharing     int
 	to          []fleet1.Endpoint // of accepted requests
 }
 
 func (*member) Ranked(fleet1.Lanes)                      {}
 func (m *member) SeparateUntil(key uint64) time.Duration { return m.separate[key] }
 func (m *member) Separations() int                       { return m.separations }
+func (m *member) Sharing() int                           { return max(m.sharing, 1) }
+func (m *member) Row() *fleet1.Row                       { return m.row }
 func (m *member) Accepted(_ time.Duration, s fleet1.Send) {
 	m.to = append(m.to, s.To)
 }
@@ -86,6 +90,75 @@ func TestRequestsLeaveForTheOwnAccountThatTheLeaderGivesToTheirEndpoint(t *testi
 		require.NoError(t, <-waiting)
 		assert.Equal(t, []fleet1.Endpoint{users.endpoint()}, f.member.to)
 	})
+}
+
+// A process has only a part of the outcomes, so its own refusals in a row say little.
+func TestRequestsToOthersGoFirstIfTheLeaderKnowsOfRefusalsInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, f, _ := inFleet()
+		f.member.row = &fleet1.Row{Routes: []uint64{jobs.endpoint().Route}, N: 5, Resource: jobs.endpoint().Resource, Same: 5}
+		sent := make(chan string, 200)
+		call := func(r Request) {
+			go func() {
+				_, err := g.Wait(t.Context(), r)
+				assert.NoError(t, err)
+				sent <- r.Path
+			}()
+			synctest.Wait()
+		}
+		for range 100 {
+			call(jobs)
+		}
+		for range 100 {
+			call(users)
+		}
+		admit := func(turns int) {
+			g.Join(f)("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+				f.member.turns = turns
+				return p
+			})
+			synctest.Wait()
+		}
+		admit(50)
+		n := 0
+		for range 50 {
+			if <-sent == jobs.Path {
+				n++
+			}
+		}
+		assert.Less(t, n, 15)
+		admit(150)
+	})
+}
+
+func TestARequestThatIsLateOnlyBecauseOfRefusedOnesMayWaitIfTheLeaderKnowsOfThem(t *testing.T) {
+	a := &account{pacer: &member{turnstile: *closed()}}
+	refused, w := jobs.endpoint(), &waiter{limited: true, deadline: time.Hour, endpoint: users.endpoint()}
+	for name, tt := range map[string]struct {
+		row *fleet1.Row
+		may bool
+	}{
+		"it knows of them":              {&fleet1.Row{Routes: []uint64{refused.Route}, N: 2, Unsettled: true}, true},
+		"outcomes would add nothing":    {&fleet1.Row{Routes: []uint64{refused.Route}, N: 2}, false},
+		"it knows of only one":          {&fleet1.Row{Routes: []uint64{refused.Route}, N: 1, Unsettled: true}, false},
+		"the refused one is of this":    {&fleet1.Row{Routes: []uint64{w.endpoint.Route}, N: 2, Resource: w.endpoint.Resource, Unsettled: true}, false},
+		"the process has no leader now": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a.pacer.(*member).row = tt.row
+			assert.Equal(t, tt.may, a.mayTestify(w, Normal, 0))
+		})
+	}
+}
+
+// If each process tried as often, every turn of a fleet would be for a request that is late,
+// and none would be answered.
+func TestTheProcessesOfAFleetTogetherTryLateRequestsAsOftenAsOne(t *testing.T) {
+	a := &account{pacer: &member{turnstile: *closed(), sharing: 4}, turned: 1, sentAt: time.Hour}
+	a.given = 5 * time.Second / 6 // so that responses take a second
+	w := &waiter{since: time.Hour + 10*time.Second}
+	assert.False(t, a.tries(w, w.since-6*time.Second-time.Millisecond))
+	assert.True(t, a.tries(w, w.since-6*time.Second))
 }
 
 func TestAnOwnAccountOfAFleetIsOneOfTheFleetsAccounts(t *testing.T) {

@@ -44,14 +44,23 @@ func (r *refusals) add(m *member) {
 	r.left = mostGiven
 }
 
+// row returns the refusals in a row, or nil if there are none. In their queues, all processes let
+// other requests go first.
+func (e *endpoints) row() *fleet1.Row {
+	if !e.suspects.Any() {
+		return nil
+	}
+	r := *e.suspects.Row()
+	return &r
+}
+
 // yields reports whether a member with the next turn lets those go first whose requests were
 // not refused lately, because there is some evidence against an endpoint, or there would soon be.
 // As in package gate, its chance is one in two, or, after several refusals in a row, one in 3, 5,
 // 9 or 17.
 func (e *endpoints) yields(m *member) bool {
-	r := &e.refusals
-	row, _ := e.suspects.Row()
-	return row >= leastRow && r.left > 0 && slices.Contains(r.members, m.id) && e.suspects.Unsettled(0.5) && rand.IntN(1+fleet1.Ahead(r.n)) != 0
+	r, row := &e.refusals, e.suspects.Row()
+	return row.N >= leastRow && row.Unsettled && r.left > 0 && slices.Contains(r.members, m.id) && rand.IntN(1+row.Ahead(r.n)) != 0
 }
 
 // An ownAccount is the own account of an endpoint.

@@ -35,9 +35,11 @@ type link struct {
 	lag         lag                      // when to use turns
 	flying      []slot                   // turns of requests in flight
 	seen        uint64                   // the highest turns.Last that has arrived from the leader
+	all         uint64                   // number of turns that the leader has handed out, to any process, after the latest ones that have arrived here
+	share       int                      // one in how many turns this process gets; 0: not known
 	waiting     int                      // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
 	lanes       fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
-	watch       bool                     // whether the leader has to know the endpoints of accepted requests
+	row         fleet1.Row               // the latest refusals in a row, as the leader has reported them
 	separate    map[uint64]time.Duration // when the use of endpoints' own accounts ends
 	separations int                      // number of such uses that have begun
 	told        time.Duration            // when question or tell last sent a report
@@ -103,6 +105,22 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 
 // Ranked implements fleet1.Shared.
 func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
+
+// Sharing implements fleet1.Shared.
+func (l *link) Sharing() int {
+	if l.solo != nil {
+		return 1
+	}
+	return max(l.share, 1)
+}
+
+// Row implements fleet1.Shared.
+func (l *link) Row() *fleet1.Row {
+	if l.solo != nil {
+		return nil
+	}
+	return &l.row
+}
 
 // SeparateUntil implements fleet1.Shared.
 func (l *link) SeparateUntil(endpoint uint64) time.Duration { return l.separate[endpoint] }
@@ -220,7 +238,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	l.outcome(now, func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
-			if l.watch {
+			if l.row.N > 0 { // the leader compares endpoints
 				r.To = append(r.To, make([]fleet1.Endpoint, len(r.Accepted)-len(r.To))...)
 				r.To[len(r.To)-1] = s.To
 			}
@@ -658,6 +676,12 @@ func (g *Gate) granted(t *turns) {
 			r.Got = append(r.Got, t.IDs...)
 			r.wait(l.needed(len(l.turns) + len(t.IDs)))
 		})
+		if l.seen > 0 && t.Last > l.seen {
+			l.all += min(t.Last-l.seen, maxCount)
+		}
+		if n := uint64(len(t.IDs)); n > 0 {
+			l.share, l.all = int(max(min(l.all/n, maxCount), 1)), 0
+		}
 		l.seen = max(l.seen, t.Last)
 		l.most, l.sharing, l.mostAt = t.Most, t.Sharing, now
 		l.believed, l.believes = t.Believed, t.Stated
@@ -668,7 +692,7 @@ func (g *Gate) granted(t *turns) {
 			l.unanswered = l.asked
 		}
 		t.Leader = "" // the leader is in From, which was checked above
-		l.watch = t.Watch
+		l.row = *cmp.Or(t.Row, new(fleet1.Row))
 		g.separated(t.Name, t.Separated)
 		for _, s := range t.Separated {
 			l.separates(now, s.Endpoint, now+s.Left)

@@ -122,7 +122,7 @@ type turns struct {
 	Believed bool            `json:"c,omitempty"` // whether the leader believes a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
-	Watch    bool            `json:"y,omitempty"` // whether the leader has to know the endpoints of accepted requests
+	Row      *fleet1.Row     `json:"y,omitempty"` // the latest refusals in a row; if it is not nil, the leader has to know the endpoints of accepted requests
 	state
 
 	made []time.Duration // when each turn was handed out
@@ -263,6 +263,9 @@ func (t *turns) check(now time.Duration) bool {
 	t.Sharing = min(t.Sharing, maxCount)
 	if t.At < 0 || t.At > maxAge {
 		t.At = 0
+	}
+	if r := t.Row; r != nil && (len(r.Routes) > fleet1.MostRoutes || r.N <= 0 || r.Same <= 0) {
+		t.Row = nil
 	}
 	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Sharing >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }

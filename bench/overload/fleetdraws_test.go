@@ -32,10 +32,10 @@ var (
 var fleetReach = []struct{ answered, share float64 }{{0.97, 0.4}, {0.9, 0.5}, {0.5, 0.8}}
 
 // fleetOf makes clients that are fleets. Their processes make calls in rotation.
-func fleetOf(t *testing.T, processes int) sim.Client {
+func fleetOf(t *testing.T, processes int, with settings) sim.Client {
 	server := miniredis.NewMiniRedis()
 	t.Cleanup(server.Close)
-	one := settings{}.client(func() gate.Gate {
+	one := with.client(func() gate.Gate {
 		client := redis.NewClient(&redis.Options{
 			Addr:   "127.0.0.1:6379",
 			Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
@@ -73,7 +73,7 @@ func TestAFleetIsNotWorseInRandomDrawsThanRecorded(t *testing.T) {
 		d := drawn{seed: seed, situation: sim.Draw(seed)}
 		d.without, d.sentWithout = tried(d.situation, strategies[1])
 		if d.telling() {
-			r := d.situation.RunIn(new(testing.T), func(t *testing.T) sim.Client { return fleetOf(t, *fleetProcesses) })
+			r := d.situation.RunIn(new(testing.T), func(t *testing.T) sim.Client { return fleetOf(t, *fleetProcesses, settings{}) })
 			d.with, d.sentWith = answeredIn(r), r.SentPerOK()
 		}
 		all[i] = d

@@ -43,6 +43,8 @@ type (
 	Suspects = suspect.Suspects
 	// A Verdict is what Suspects conclude.
 	Verdict = suspect.Verdict
+	// A Row is what the latest refusals in a row have in common.
+	Row = suspect.Row
 	// A Use is the time for which an endpoint has its own account.
 	Use = suspect.Use
 )
@@ -53,9 +55,6 @@ const (
 	MostSpan   = suspect.MostSpan
 	MostRoutes = suspect.MostRoutes
 )
-
-// Ahead returns how many requests go before one of those that were refused in a row.
-func Ahead(row int) int { return suspect.Ahead(row) }
 
 // Resume returns a Controller that continues, at the end of the pause, with what another
 // Controller has learned.
@@ -100,6 +99,10 @@ type Shared interface {
 	// Ranked tells the Pacer the priorities of the waiting requests. It is called before Next,
 	// and before a [Visitor] sees the Pacer.
 	Ranked(waiting Lanes)
+	// Sharing returns how many processes, including this one, share the turns; at least 1.
+	Sharing() int
+	// Row returns the fleet's latest refusals in a row, or nil if they are not known.
+	Row() *Row
 	// SeparateUntil returns the time until which requests to the endpoints with the key, a route
 	// or a resource, wait in an account of their own: see [OwnKey].
 	SeparateUntil(key uint64) time.Duration

@@ -20,10 +20,41 @@ const (
 // to others go first.
 const MostRoutes = 3
 
-// Ahead returns how many other requests go, on average, before one to an endpoint to which
-// requests were refused so many times in a row. If it is a retry, it could otherwise be refused for
-// ever, and no other request would be sent.
-func Ahead(row int) int { return 1 << min(row-1, mostAhead) }
+// A Row is what the latest refusals in a row have in common: they were all on a few routes. Requests
+// to others should go first. The zero value is a row of no refusals.
+type Row struct {
+	Routes    []uint64 `json:"o"`           // at most MostRoutes
+	N         int      `json:"n"`           // number of refusals
+	Resource  uint64   `json:"e"`           // of the latest one
+	Same      int      `json:"s"`           // how many in a row were refusals of this resource
+	Unsettled bool     `json:"u,omitempty"` // whether the outcomes of other requests would add something: nothing was accepted since the latest refusal, or there is at least half of some evidence
+}
+
+// Version returns a number that differs if the routes do.
+func (r *Row) Version() (v uint64) {
+	for _, route := range r.Routes {
+		v += route
+	}
+	return v
+}
+
+// Ahead returns how many other requests go, on average, before one that was refused n times in a
+// row. If it is a retry, it could otherwise be refused for ever, and no other request would be sent.
+func (r *Row) Ahead(n int) int {
+	return 1 << min(max(n-1, 0), mostAhead)
+}
+
+// Before returns how many of the latest refusals were all on other routes than e or, if they were on
+// the same one, of another resource.
+func (r *Row) Before(e Endpoint) int {
+	switch {
+	case !slices.Contains(r.Routes, e.Route):
+		return r.N
+	case e.Resource != r.Resource:
+		return r.Same
+	}
+	return 0
+}
 
 // A score counts outcomes.
 type score struct{ accepted, refused float64 }
@@ -71,13 +102,10 @@ type Suspects struct {
 	all       score
 	of        map[uint64]candidate
 	latest    Endpoint // of the latest refusal that began a pause
-	routes    []uint64 // the routes of such refusals in a row, at most MostRoutes
-	row       int      // number of these refusals
-	same      int      // number of those in a row of the same resource
+	row       Row      // such refusals
 	heard     bool     // whether a request was accepted since the latest one that counts
 	probed    Endpoint // the endpoint of one that does not count yet; zero: there is none
 	acquitted bool     // whether there was a Verdict with Acquit on the latest one
-	changed   int      // number of times that routes has changed
 }
 
 // Accepted records that a request to e was accepted.
@@ -93,7 +121,8 @@ func (s *Suspects) Accepted(now time.Duration, e Endpoint) Verdict {
 			s.of[key] = o
 		}
 	}
-	if s.row < 2 {
+	s.row.Unsettled = false
+	if s.row.N < 2 {
 		return Verdict{}
 	}
 	v := s.verdict()
@@ -108,18 +137,19 @@ func (s *Suspects) Accepted(now time.Duration, e Endpoint) Verdict {
 
 // Refused records that a request to e was refused, which began a pause.
 func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
-	if !slices.Contains(s.routes, e.Route) {
-		if len(s.routes) == MostRoutes {
-			s.routes, s.row = s.routes[:0], 0
+	r := &s.row
+	if !slices.Contains(r.Routes, e.Route) {
+		if len(r.Routes) == MostRoutes {
+			r.Routes, r.N = nil, 0
 		}
-		s.routes = append(s.routes, e.Route)
-		s.changed++
+		r.Routes = append(slices.Clip(r.Routes), e.Route) // others may still use the old ones
 	}
-	if e.Resource != s.latest.Resource {
-		s.same = 0
+	if e.Resource != r.Resource {
+		r.Same = 0
 	}
-	s.row++
-	s.same++
+	r.N++
+	r.Same++
+	r.Resource = e.Resource
 	s.acquitted = false
 	s.latest = e
 	if len(s.of) > 0 && !s.heard {
@@ -164,7 +194,7 @@ func (s *Suspects) count(now time.Duration, e Endpoint) {
 func (s *Suspects) evidence(key uint64) (evidence float64, others score) {
 	o := s.of[key]
 	others = s.all.minus(o.before).minus(o.score)
-	for _, route := range s.routes {
+	for _, route := range s.row.Routes {
 		if t := s.of[route]; route != s.latest.Route && t.accepted == 0 && t.refused > severalRefused {
 			others.refused = max(others.refused-t.refused, 0) // some may have come before the first one of the key
 		}
@@ -191,46 +221,21 @@ func (s *Suspects) strongest() (key uint64, evidence float64, others score) {
 func (s *Suspects) verdict() Verdict {
 	key, evidence, others := s.strongest()
 	v := Verdict{Own: evidence >= enough+others.refused, Key: key, Since: s.of[key].since}
+	s.row.Unsettled = !s.heard || evidence >= some/2
 	v.Acquit = others.innocent() && (v.Own || evidence > some && !s.acquitted)
 	return v
 }
 
 // Reset forgets the outcomes, because the endpoint of the latest Verdict has its own account
 // now.
-func (s *Suspects) Reset() { *s = Suspects{changed: s.changed + 1} }
+func (s *Suspects) Reset() { *s = Suspects{} }
 
 // Any reports whether there was a refusal since the latest Reset.
 func (s *Suspects) Any() bool { return len(s.of) > 0 }
 
-// Unsettled reports whether the outcomes of other requests would add something: nothing was
-// accepted since the latest refusal, or there is at least this part of some evidence.
-func (s *Suspects) Unsettled(part float64) bool {
-	if !s.heard {
-		return true
-	}
-	_, evidence, _ := s.strongest()
-	return evidence >= part*some
-}
-
 // Latest returns the endpoint of the latest refusal.
 func (s *Suspects) Latest() Endpoint { return s.latest }
 
-// Routes returns the routes of the latest refusals in a row, and a number that differs if they
-// do.
-func (s *Suspects) Routes() (routes []uint64, version int) { return s.routes, s.changed }
-
-// Row returns how many refusals in a row were on these routes, and how many of the same
-// resource.
-func (s *Suspects) Row() (routes, resource int) { return s.row, s.same }
-
-// RowBefore returns how many of the latest refusals were all on other routes than e or, if they
-// were on the same one, of another resource.
-func (s *Suspects) RowBefore(e Endpoint) int {
-	switch {
-	case !slices.Contains(s.routes, e.Route):
-		return s.row
-	case e.Resource != s.latest.Resource:
-		return s.same
-	}
-	return 0
-}
+// Row returns the latest refusals in a row. It is valid until the next method call, except for
+// Routes.
+func (s *Suspects) Row() *Row { return &s.row }
