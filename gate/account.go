@@ -600,15 +600,15 @@ func (a *account) demand() int {
 	return a.waiting()
 }
 
-// rank tells the pacer how many requests of each priority wait, if the pacer needs to
-// know.
+// rank tells the pacer how many requests of each priority wait, and how many callers have given
+// up, if the pacer needs to know.
 func (a *account) rank() {
 	if p, shared := a.pacer.(fleet1.Shared); shared {
 		var waiting fleet1.Lanes
 		for i := range a.lanes {
 			waiting[i] = a.lanes[i].waiting()
 		}
-		p.Ranked(waiting)
+		p.Ranked(waiting, a.missed+a.turned)
 	}
 }
 

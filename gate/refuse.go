@@ -176,14 +176,16 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 // probably has more time left and can use the turn. The processes of a fleet take turns, so that
 // together, they try as often as a single one.
 func (a *account) tries(w *waiter, at time.Duration) bool {
-	every := min(a.answered(), longAnswer)
-	if at-w.since > every/16 {
+	every, wanted := min(a.answered(), longAnswer), a.turned > a.far
+	waited := at-w.since > every/16
+	if waited {
 		every = min(8*every, 2*longAnswer)
 	}
 	if p, shared := a.pacer.(fleet1.Shared); shared {
 		every *= time.Duration(p.Sharing())
+		wanted = wanted || waited && p.Sharing() > 1
 	}
-	return a.turned <= a.far || at-a.sentAt >= every
+	return !wanted || at-a.sentAt >= every
 }
 
 // gaveUp records how long a request took that was neither accepted nor throttled, usually

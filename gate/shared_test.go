@@ -22,7 +22,7 @@ type member struct {
 	to          []fleet1.Endpoint // of accepted requests
 }
 
-func (*member) Ranked(fleet1.Lanes)                      {}
+func (*member) Ranked(fleet1.Lanes, int)                 {}
 func (m *member) SeparateUntil(key uint64) time.Duration { return m.separate[key] }
 func (m *member) Separations() int                       { return m.separations }
 func (m *member) Sharing() int                           { return max(m.sharing, 1) }
@@ -155,10 +155,24 @@ func TestARequestThatIsLateOnlyBecauseOfRefusedOnesMayWaitIfTheLeaderKnowsOfThem
 // and none would be answered.
 func TestTheProcessesOfAFleetTogetherTryLateRequestsAsOftenAsOne(t *testing.T) {
 	a := &account{pacer: &member{turnstile: *closed(), sharing: 4}, turned: 1, sentAt: time.Hour}
-	a.given = 5 * time.Second / 6 // so that responses take a second
-	w := &waiter{since: time.Hour + 10*time.Second}
-	assert.False(t, a.tries(w, w.since-6*time.Second-time.Millisecond))
-	assert.True(t, a.tries(w, w.since-6*time.Second))
+	a.given = 500 * time.Millisecond / 6 // so that responses take 100 ms
+	const ms = time.Millisecond
+	for name, tt := range map[string]struct {
+		waited, since time.Duration // since a turn was last used
+		turned        int
+		tries         bool
+	}{
+		"it has not waited, but too soon":                      {0, 399 * ms, 1, false},
+		"it has not waited":                                    {0, 400 * ms, 1, true},
+		"it has waited":                                        {10 * ms, 3199 * ms, 1, false},
+		"it has waited, and no other of this process did":      {10 * ms, 3199 * ms, 0, false},
+		"it has waited for a turn that is not used for long":   {10 * ms, 3200 * ms, 0, true},
+		"it has not waited, and no other of this process does": {0, 0, 0, true},
+	} {
+		a.turned = tt.turned
+		now := a.sentAt + tt.since
+		assert.Equal(t, tt.tries, a.tries(&waiter{since: now - tt.waited}, now), name)
+	}
 }
 
 func TestAnOwnAccountOfAFleetIsOneOfTheFleetsAccounts(t *testing.T) {

@@ -30,6 +30,8 @@ type leader struct {
 	control *fleet1.Controller
 	members map[string]*member
 	rings   [lanes][]*member // for each priority, the members in rotation; the next turn goes to the first member that wants one
+	turned  int              // number of callers that have given up since a turn was last handed out
+	missed  int              // number of such callers until then, since the first turn after the latest pause, as in package gate
 	passed  [lanes]int       // how many turns other priorities got since each priority last got one or had no waiting requests
 	turns   map[uint64]turn
 	last    uint64 // the number of the latest turn
@@ -278,10 +280,11 @@ func (l *leader) handle(r *report) {
 		}
 	}
 	m.waiting = r.lanes()
+	l.turned = min(l.turned+r.Missed, maxCount)
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Capped: l.capped(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -410,6 +413,9 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	return n
 }
 
+// capped reports whether the controller limits the number of requests in flight.
+func (l *leader) capped() bool { return l.control != nil && l.control.Capped() }
+
 // believed returns the stated limit that the controller believes, which does not mean that
 // the controller already uses it. It returns nil if there is no such limit.
 func (l *leader) believed() *stated {
@@ -435,7 +441,7 @@ func (l *leader) dispatch(now time.Duration) {
 	}
 	given := make(map[*member]*turns)
 	for n := l.waiting(now).Sum(); n > 0; n-- {
-		if at := l.control.Next(now, n); at > now {
+		if at := l.control.Next(now, n+l.missed+l.turned); at > now {
 			l.waited = now
 			l.wake(at - now)
 			break
@@ -443,12 +449,17 @@ func (l *leader) dispatch(now time.Duration) {
 		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Capped: l.capped()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()
+		l.missed = min(l.missed+l.turned, maxCount)
+		if l.control.Probing() {
+			l.missed = 0
+		}
 		l.last++
-		l.turns[l.last] = turn{l.control.Sent(now, n-1), m, now}
+		l.turns[l.last] = turn{l.control.Sent(now, n-1+l.turned), m, now}
+		l.turned = 0
 		m.give(l.last, lane)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}

@@ -39,6 +39,8 @@ type link struct {
 	share       int                      // one in how many turns this process gets; 0: not known
 	waiting     int                      // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
 	lanes       fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
+	missed      int                      // how many callers have given up, as last reported by the gate
+	capped      bool                     // whether the leader waits for outcomes, because it limits the number of requests in flight
 	row         fleet1.Row               // the latest refusals in a row, as the leader has reported them
 	separate    map[uint64]time.Duration // when the use of endpoints' own accounts ends
 	separations int                      // number of such uses that have begun
@@ -104,7 +106,13 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 }
 
 // Ranked implements fleet1.Shared.
-func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
+func (l *link) Ranked(waiting fleet1.Lanes, missed int) {
+	l.lanes = waiting
+	if n := missed - l.missed; n > 0 && l.solo == nil {
+		l.reportLater(func(r *report) { r.Missed += n })
+	}
+	l.missed = missed
+}
 
 // Sharing implements fleet1.Shared.
 func (l *link) Sharing() int {
@@ -252,7 +260,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 // for the next message as long as the leader knows that more requests wait in this
 // process, except shortly after a pause.
 func (l *link) outcome(now time.Duration, change func(*report)) {
-	if l.known() && now > l.pause+settled {
+	if l.known() && now > l.pause+settled && !l.capped {
 		l.untold = true
 		l.reportLater(change)
 		return
@@ -692,6 +700,7 @@ func (g *Gate) granted(t *turns) {
 			l.unanswered = l.asked
 		}
 		t.Leader = "" // the leader is in From, which was checked above
+		l.capped = t.Capped
 		l.row = *cmp.Or(t.Row, new(fleet1.Row))
 		g.separated(t.Name, t.Separated)
 		for _, s := range t.Separated {

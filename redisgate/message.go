@@ -37,6 +37,7 @@ type report struct {
 	Unsent    []uint64          `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64          `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
 	Throttled []throttled       `json:"x,omitempty"`
+	Missed    int               `json:"m,omitempty"` // number of callers that have given up since the previous report
 	Others    int               `json:"o,omitempty"` // number of accepted requests that had no turn
 	Stated    *stated           `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history          `json:"h,omitempty"`
@@ -122,6 +123,7 @@ type turns struct {
 	Believed bool            `json:"c,omitempty"` // whether the leader believes a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
+	Capped   bool            `json:"z,omitempty"` // whether the number of requests in flight is limited, so that each outcome allows another request
 	Row      *fleet1.Row     `json:"y,omitempty"` // the latest refusals in a row; if it is not nil, the leader has to know the endpoints of accepted requests
 	state
 
@@ -178,7 +180,7 @@ func (s *state) join(update state) state {
 // untrustworthy.
 const (
 	maxMessage = 1 << 20 // largest message, in bytes
-	maxCount   = 1 << 16 // largest value of Waiting, Others, Sharing, Members and history.Flying
+	maxCount   = 1 << 16 // largest value of Waiting, Missed, Others, Sharing, Members and history.Flying
 	maxMarks   = 128     // largest number of marks in a history; a gate sends at most 66
 	maxName    = 64      // longest ID, in bytes
 	maxOffset  = 10 * time.Second
@@ -215,10 +217,10 @@ func isID(s string) bool { return s != "" && len(s) <= maxName }
 func isName(s string) bool { return len(s) == nameLength }
 
 func (r *report) check() bool {
-	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Away < 0 || r.Stamp < 0 || r.Others < 0 {
+	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Away < 0 || r.Stamp < 0 || r.Missed < 0 || r.Others < 0 {
 		return false
 	}
-	r.Waiting, r.Others = min(r.Waiting, maxCount), min(r.Others, maxCount)
+	r.Waiting, r.Missed, r.Others = min(r.Waiting, maxCount), min(r.Missed, maxCount), min(r.Others, maxCount)
 	r.Urgent = min(r.Urgent, r.Waiting)
 	r.Bulk = min(r.Bulk, r.Waiting-r.Urgent)
 	if len(r.To) > len(r.Accepted) {

@@ -86,6 +86,8 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a negative number of urgent requests":          {rep(report{Waiting: 3, Urgent: -1}), dropped},
 		"a negative number of bulk requests":            {rep(report{Waiting: 3, Bulk: -1}), dropped},
 		"too many urgent and bulk requests":             {rep(report{Waiting: 3, Urgent: 4, Bulk: 4}), rep(report{Waiting: 3, Urgent: 3})},
+		"a negative number of callers that gave up":     {rep(report{Missed: -1}), dropped},
+		"too many callers that gave up":                 {rep(report{Missed: 1 << 40}), rep(report{Missed: maxCount})},
 		"a negative distance":                           {rep(report{Away: -1}), dropped},
 		"a negative number of other requests":           {rep(report{Others: -1}), dropped},
 		"a report with a negative stamp":                {rep(report{Stamp: -1}), dropped},

@@ -98,7 +98,7 @@ type Controller struct {
 	Constants
 
 	// Late means that outcomes are reported some time after the responses. The number of
-	// requests in flight is then meaningless.
+	// requests in flight then includes some that have a response.
 	Late bool
 
 	pause     time.Duration // time before which nothing is sent

@@ -42,6 +42,9 @@ const (
 	mostDoubt      = 900.0
 )
 
+// Capped reports whether a limit on the number of requests in flight is assumed.
+func (c *Controller) Capped() bool { return c.flight.cap > 0 }
+
 // landed records that a request is no longer in flight.
 func (f *flight) landed() { f.flying = max(f.flying-1, 0) }
 
@@ -138,8 +141,7 @@ func (c *Controller) dropCap() {
 // began the pause.
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
-	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
-	if c.Late || wrong {
+	if f.dropped > 0 && seconds(now-f.dropped) < f.doubt { // a cap was wrong
 		f.suspect = 0
 		return
 	}

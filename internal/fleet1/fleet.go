@@ -96,9 +96,10 @@ func (l Lanes) Sum() int { return l[0] + l[1] + l[2] }
 // A Shared is a Pacer that other processes share.
 type Shared interface {
 	Pacer
-	// Ranked tells the Pacer the priorities of the waiting requests. It is called before Next,
-	// and before a [Visitor] sees the Pacer.
-	Ranked(waiting Lanes)
+	// Ranked tells the Pacer the priorities of the waiting requests, and how many callers have
+	// given up, since a time that may differ from call to call. It is called before Next, and before
+	// a [Visitor] sees the Pacer.
+	Ranked(waiting Lanes, missed int)
 	// Sharing returns how many processes, including this one, share the turns; at least 1.
 	Sharing() int
 	// Row returns the fleet's latest refusals in a row, or nil if they are not known.
