@@ -19,10 +19,11 @@ type member struct {
 	separations int
 	row         *fleet1.Row
 	sharing     int
+	missed      int
 	to          []fleet1.Endpoint // of accepted requests
 }
 
-func (*member) Ranked(fleet1.Lanes, int)                 {}
+func (m *member) Ranked(_ fleet1.Lanes, missed int)      { m.missed = missed }
 func (m *member) SeparateUntil(key uint64) time.Duration { return m.separate[key] }
 func (m *member) Separations() int                       { return m.separations }
 func (m *member) Sharing() int                           { return max(m.sharing, 1) }
@@ -218,5 +219,30 @@ func TestRequestsReturnWhenTheLeaderEndsAnOwnAccount(t *testing.T) {
 		require.NoError(t, <-waiting)
 		synctest.Wait()
 		assert.Zero(t, f.member.turns)
+	})
+}
+
+func TestTheLeaderIsToldHowManyCallersHaveGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, f, _ := inFleet()
+		wait := func(ctx context.Context) {
+			go func() { _, _ = g.Wait(ctx, users) }()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 3 {
+			wait(ctx)
+		}
+		wait(t.Context())
+		assert.Zero(t, f.member.missed)
+		cancel()
+		synctest.Wait()
+		wait(t.Context())
+		assert.Equal(t, 3, f.member.missed)
+		f.member.turns = 1
+		wait(t.Context())
+		assert.Equal(t, 3, f.member.missed, "it counts them once, but still counts them after a turn")
+		f.member.turns = 3
+		wait(t.Context())
 	})
 }

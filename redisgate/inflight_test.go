@@ -111,3 +111,23 @@ func TestAProcessReportsEachCallerThatHasGivenUpOnce(t *testing.T) {
 		assert.Equal(t, 6, l.turned)
 	})
 }
+
+func TestAProcessThatIsAloneForgetsWhatTheLeaderHasTold(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		g.visit("k", func(now time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+			l := p.(*link)
+			l.row, l.share = fleet1.Row{N: 2}, 4
+			assert.Equal(t, 2, l.Row().N)
+			assert.Equal(t, 4, l.Sharing())
+			l.goAlone(now)
+			assert.Nil(t, l.Row())
+			assert.Equal(t, 1, l.Sharing())
+			l.Ranked(fleet1.Lanes{}, 5)
+			g.out.mu.Lock()
+			defer g.out.mu.Unlock()
+			assert.NotContains(t, g.out.reports, name)
+			return p
+		})
+	})
+}

@@ -140,9 +140,9 @@ func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 	r := &s.row
 	if !slices.Contains(r.Routes, e.Route) {
 		if len(r.Routes) == MostRoutes {
-			r.Routes, r.N = nil, 0
+			r.Routes, r.N = nil, 0 // the old ones may still be in use
 		}
-		r.Routes = append(slices.Clip(r.Routes), e.Route) // others may still use the old ones
+		r.Routes = append(r.Routes, e.Route)
 	}
 	if e.Resource != r.Resource {
 		r.Same = 0

@@ -149,3 +149,28 @@ func TestASuspectedRefusalIsAcquittedOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestOutcomesOfOthersAddNothingOnceTheyAreHeardUnlessThereIsEvidence(t *testing.T) {
+	for sequence, unsettled := range map[string]bool{
+		"":                     false,
+		"A":                    true,
+		"Ab":                   false,
+		"AbA":                  true,
+		"AbAa":                 false,
+		"AbbbAbbbbAbbbbbAbbbb": true,
+	} {
+		s := new(Suspects)
+		outcomes(s, sequence)
+		assert.Equal(t, unsettled, s.Row().Unsettled, "after %q", sequence)
+	}
+}
+
+// A leader sends its row to other processes while it may already begin the next one.
+func TestARowThatIsOverDoesNotChange(t *testing.T) {
+	s := new(Suspects)
+	outcomes(s, "ABC")
+	row := *s.Row()
+	outcomes(s, "DEF")
+	assert.Equal(t, Row{Routes: []uint64{'a', 'b', 'c'}, N: 3, Resource: 'c' << 8, Same: 1, Unsettled: true}, row)
+	assert.Equal(t, []uint64{'d', 'e', 'f'}, s.Row().Routes)
+}
