@@ -169,21 +169,25 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 	return earliest, left < answered && (ahead > 0 || !a.tries(w, earliest))
 }
 
+// mostSharing bounds the time between two tries, because a process that has sent nothing for long
+// seems to get few turns.
+const mostSharing = 8
+
 // tries reports whether a waiter may be sent at the given time although its response is
 // expected after its deadline. The gate allows this if no other request seems to want the
 // turn, and otherwise now and then, because responses may have become faster. It does so
 // less often for a request that has waited by then, because the next request to arrive
 // probably has more time left and can use the turn. The processes of a fleet take turns, so that
-// together, they try as often as a single one.
+// together, they then try about as often as a single one.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every, wanted := min(a.answered(), longAnswer), a.turned > a.far
-	waited := at-w.since > every/16
-	if waited {
+	if at-w.since > every/16 {
 		every = min(8*every, 2*longAnswer)
-	}
-	if p, shared := a.pacer.(fleet1.Shared); shared {
-		every *= time.Duration(p.Sharing())
-		wanted = wanted || waited && p.Sharing() > 1
+		if p, shared := a.pacer.(fleet1.Shared); shared {
+			n := min(p.Sharing(), mostSharing)
+			every *= time.Duration(n)
+			wanted = wanted || n > 1
+		}
 	}
 	return !wanted || at-a.sentAt >= every
 }

@@ -163,8 +163,8 @@ func TestTheProcessesOfAFleetTogetherTryLateRequestsAsOftenAsOne(t *testing.T) {
 		turned        int
 		tries         bool
 	}{
-		"it has not waited, but too soon":                      {0, 399 * ms, 1, false},
-		"it has not waited":                                    {0, 400 * ms, 1, true},
+		"it has not waited, but too soon":                      {0, 99 * ms, 1, false},
+		"it has not waited":                                    {0, 100 * ms, 1, true},
 		"it has waited":                                        {10 * ms, 3199 * ms, 1, false},
 		"it has waited, and no other of this process did":      {10 * ms, 3199 * ms, 0, false},
 		"it has waited for a turn that is not used for long":   {10 * ms, 3200 * ms, 0, true},

@@ -1,7 +1,9 @@
 package redisgate
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,12 +16,14 @@ import (
 // Without a cap, the leader would take the limit for one on the rate, and the calls would take
 // three times as long.
 func TestALimitOnTheNumberInFlightIsUsedWellByAFleet(t *testing.T) {
-	const most, calls, trip = 20, 400, 500 * time.Millisecond
+	const most, calls, way, trip = 20, 400, 5 * time.Millisecond, 500 * time.Millisecond
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(4)
 		var mu sync.Mutex
 		flying, sent := 0, 0
 		serve := func() (throttled bool) {
+			time.Sleep(way)
+			defer time.Sleep(way)
 			mu.Lock()
 			sent++
 			throttled = flying == most
@@ -102,6 +106,9 @@ func TestAProcessReportsEachCallerThatHasGivenUpOnce(t *testing.T) {
 			for _, missed := range []int{0, 3, 5, 5, 1, 2} { // after a pause, the gate begins anew
 				p.(*link).Ranked(fleet1.Lanes{}, missed)
 			}
+			g.out.mu.Lock()
+			assert.Empty(t, g.out.reports, "the gate has yet to report how many requests wait")
+			g.out.mu.Unlock()
 			p.(*link).report(func(*report) {})
 			return p
 		})
@@ -129,5 +136,80 @@ func TestAProcessThatIsAloneForgetsWhatTheLeaderHasTold(t *testing.T) {
 			assert.NotContains(t, g.out.reports, name)
 			return p
 		})
+	})
+}
+
+// A leader may hear of outcomes of requests that it knows nothing of, because an earlier leader or
+// a process that was alone has admitted them.
+func TestALeaderCountsOnlyRequestsInFlightThatItKnowsOf(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		l := g.leaders[name]
+		for range 4 {
+			_, err := g.Wait(t.Context(), gate.Request{Key: "k"})
+			assert.NoError(t, err)
+			time.Sleep(2 * time.Second)
+		}
+		l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2}, Others: 2, Throttled: []throttled{{Turn: 3}, {}}})
+		time.Sleep(time.Second)
+		l.handle(&report{Name: name, From: "other"})
+		l.mu.Lock()
+		assert.Equal(t, 4, l.control.InFlight())
+		l.others = 10 // requests from before the first turn whose outcomes are never reported
+		l.mu.Unlock()
+		l.handle(&report{Name: name, From: "other"})
+		assert.Equal(t, 14, l.control.InFlight())
+		l.handle(&report{Name: name, From: "other", Others: 1, Throttled: []throttled{{}}})
+		assert.Equal(t, 12, l.control.InFlight())
+		time.Sleep(mostOpen)
+		l.handle(&report{Name: name, From: "other"})
+		assert.Equal(t, 4, l.control.InFlight())
+	})
+}
+
+// A process that gets few turns must not conclude that others need them.
+func TestAProcessFindsOutSoonThatResponsesHaveBecomeFaster(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		throttle(t, gates[0], "k", time.Second)
+		leader := leaderOf(t, gates, "k")
+		call := func(g *Gate, timeout, took time.Duration, result gate.Result) bool {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			ticket, err := g.Wait(ctx, gate.Request{Key: "k"})
+			if err != nil {
+				return false
+			}
+			time.Sleep(took)
+			g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: result})
+			return true
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				call(gates[leader], time.Minute, 20*time.Millisecond, gate.Accepted)
+			}
+		})
+		g, faster := gates[1-leader], time.Now().Add(2*time.Minute)
+		var ok atomic.Int64
+		for range 5 {
+			wg.Go(func() {
+				for time.Now().Before(faster) {
+					call(g, time.Second, time.Second, gate.Unknown)
+					time.Sleep(100 * time.Millisecond)
+				}
+				for range 100 {
+					if call(g, time.Second, 20*time.Millisecond, gate.Accepted) {
+						ok.Add(1)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(140 * time.Second)
+		cancel()
+		wg.Wait()
+		assert.Greater(t, ok.Load(), int64(400))
 	})
 }

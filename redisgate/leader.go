@@ -34,6 +34,7 @@ type leader struct {
 	missed  int              // number of such callers until then, since the first turn after the latest pause, as in package gate
 	passed  [lanes]int       // how many turns other priorities got since each priority last got one or had no waiting requests
 	turns   map[uint64]turn
+	others  int    // number of requests in flight that were sent before there were turns; some may have ended without a report
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
 	renewal *time.Timer
@@ -309,11 +310,15 @@ func (l *leader) outcomes(now time.Duration, m *member, r *report) {
 		}
 		l.accepted(now, l.landed(id).send, to)
 	}
+	l.others = max(l.others-r.Others, 0)
 	for range r.Others {
 		l.accepted(now, fleet1.Send{}, fleet1.Endpoint{})
 	}
 	for _, x := range r.Throttled {
 		s := l.landed(x.Turn).send
+		if x.Turn == 0 {
+			l.others = max(l.others-1, 0)
+		}
 		x.After = l.g.distance().left(x.After)
 		switch {
 		case l.opening != nil:
@@ -438,7 +443,12 @@ func (l *leader) dispatch(now time.Duration) {
 			return
 		}
 		l.control, l.opening = l.opening.control(), nil
+		l.others = l.control.InFlight()
 	}
+	if now-l.began > mostOpen {
+		l.others = 0
+	}
+	l.control.SetInFlight(len(l.turns) + l.others)
 	given := make(map[*member]*turns)
 	for n := l.waiting(now).Sum(); n > 0; n-- {
 		if at := l.control.Next(now, n+l.missed+l.turned); at > now {

@@ -40,6 +40,7 @@ type link struct {
 	waiting     int                      // number of waiting requests, as last reported by the gate, minus those sent since; canceled ones are not subtracted
 	lanes       fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
 	missed      int                      // how many callers have given up, as last reported by the gate
+	unreported  int                      // how many of them the next report has to add
 	capped      bool                     // whether the leader waits for outcomes, because it limits the number of requests in flight
 	row         fleet1.Row               // the latest refusals in a row, as the leader has reported them
 	separate    map[uint64]time.Duration // when the use of endpoints' own accounts ends
@@ -88,6 +89,8 @@ func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
 		r.wait(l.needed(len(l.turns)))
+		r.Missed += l.unreported
+		l.unreported = 0
 		change(r)
 	})
 }
@@ -108,9 +111,7 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 // Ranked implements fleet1.Shared.
 func (l *link) Ranked(waiting fleet1.Lanes, missed int) {
 	l.lanes = waiting
-	if n := missed - l.missed; n > 0 && l.solo == nil {
-		l.reportLater(func(r *report) { r.Missed += n })
-	}
+	l.unreported += max(missed-l.missed, 0)
 	l.missed = missed
 }
 
@@ -627,6 +628,7 @@ func (l *link) follow(now time.Duration, id string) {
 		l.Leader = ""
 	}
 	l.turns, l.probing, l.asked, l.seen, l.most, l.lag = nil, false, 0, 0, 0, lag{}
+	l.row, l.capped, l.share, l.all, l.unreported = fleet1.Row{}, false, 0, 0, 0
 	l.reported = l.needed(0)
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {

@@ -131,7 +131,7 @@ func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
-		t.Last = max(t.Last, old.Last) // Most, Sharing, Believed and Stated come from t, which is newer
+		t.Last = max(t.Last, old.Last) // all fields but these come from t, which is newer
 		t.Stamp = max(t.Stamp, old.Stamp)
 		if len(t.IDs) > len(old.IDs) { // no turns are handed out during a pause, so the pause is over
 			old.Pause = 0

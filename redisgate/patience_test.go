@@ -139,6 +139,16 @@ func TestTurnsAreNotHandedOutAgainAndAgainToAProcessWithALongerPause(t *testing.
 			p.(*link).report(func(r *report) { r.Waiting = 1 }) // as if a request had begun to wait before
 			return p
 		})
+		go func() { // others give up, and the process has reports of other accounts to send
+			for time.Since(began) < 9*time.Second {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				_, err := other.Wait(ctx, gate.Request{Key: "k"})
+				assert.Error(t, err)
+				cancel()
+				time.Sleep(10 * time.Millisecond)
+				other.out.ring()
+			}
+		}()
 		leave()
 		assert.InDelta(t, 10, time.Since(began).Seconds(), 0.5)
 		assert.Less(t, w.server.CommandCount()-commands, 300)

@@ -19,6 +19,7 @@ const (
 	mostLetters  = 200                     // maximum number of messages sent at once
 	minLead      = 2 * time.Second         // how long a leader leads, at least, before it passes the lead on to a nearer process
 	leaderIdle   = 5 * time.Second         // time without reports after which an idle leader resigns
+	mostOpen     = time.Minute             // age of a leader from which requests that were sent before there were turns no longer count as in flight
 	memberFresh  = time.Second             // age of a member's latest report after which the member gets no turns
 	memberGone   = 3 * time.Second         // age of a member's latest report after which its turns are taken back
 	presence     = 10 * time.Second        // interval between the signs of life that a process leaves on the server

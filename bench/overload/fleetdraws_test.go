@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -31,6 +32,51 @@ var (
 // lower than what it reaches today: 0.52, 0.66 and 0.90.
 var fleetReach = []struct{ answered, share float64 }{{0.97, 0.4}, {0.9, 0.5}, {0.5, 0.8}}
 
+// A buffered connection has a buffer for what is written, as a socket does. Otherwise, a client
+// that sends many commands at once would wait for a server that waits until the client reads.
+type buffered struct {
+	net.Conn
+	out  chan []byte
+	done chan struct{}
+	once sync.Once
+}
+
+func dial(server *miniredis.Miniredis) (net.Conn, error) {
+	conn, err := server.Dial()
+	if err != nil {
+		return nil, err
+	}
+	b := &buffered{Conn: conn, out: make(chan []byte, 1<<10), done: make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case p := <-b.out:
+				if _, err := conn.Write(p); err != nil {
+					_ = b.Close()
+					return
+				}
+			case <-b.done:
+				return
+			}
+		}
+	}()
+	return b, nil
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	select {
+	case b.out <- slices.Clone(p):
+		return len(p), nil
+	case <-b.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (b *buffered) Close() error {
+	b.once.Do(func() { close(b.done) })
+	return b.Conn.Close()
+}
+
 // fleetOf makes clients that are fleets. Their processes make calls in rotation.
 func fleetOf(t *testing.T, processes int, with settings) sim.Client {
 	server := miniredis.NewMiniRedis()
@@ -38,7 +84,7 @@ func fleetOf(t *testing.T, processes int, with settings) sim.Client {
 	one := with.client(func() gate.Gate {
 		client := redis.NewClient(&redis.Options{
 			Addr:   "127.0.0.1:6379",
-			Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
+			Dialer: func(context.Context, string, string) (net.Conn, error) { return dial(server) },
 			// The client would negotiate notifications while holding a mutex, and a goroutine that
 			// waits for a mutex stops virtual time.
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

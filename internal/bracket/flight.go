@@ -45,6 +45,13 @@ const (
 // Capped reports whether a limit on the number of requests in flight is assumed.
 func (c *Controller) Capped() bool { return c.flight.cap > 0 }
 
+// InFlight returns the number of requests in flight.
+func (c *Controller) InFlight() int { return c.flight.flying }
+
+// SetInFlight sets that number. A leader keeps count itself, because it may hear of outcomes of
+// requests that an earlier leader has admitted, and never hear of others.
+func (c *Controller) SetInFlight(n int) { c.flight.flying = n }
+
 // landed records that a request is no longer in flight.
 func (f *flight) landed() { f.flying = max(f.flying-1, 0) }
 

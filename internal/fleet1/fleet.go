@@ -100,7 +100,7 @@ type Shared interface {
 	// given up, since a time that may differ from call to call. It is called before Next, and before
 	// a [Visitor] sees the Pacer.
 	Ranked(waiting Lanes, missed int)
-	// Sharing returns how many processes, including this one, share the turns; at least 1.
+	// Sharing returns one in how many turns of the fleet this process got lately; at least 1.
 	Sharing() int
 	// Row returns the fleet's latest refusals in a row, or nil if they are not known.
 	Row() *Row
