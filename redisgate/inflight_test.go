@@ -145,6 +145,11 @@ func TestALeaderCountsOnlyRequestsInFlightThatItKnowsOf(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, name := led(t, w)
 		l := g.leaders[name]
+		inFlight := func() int {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.control.InFlight()
+		}
 		for range 4 {
 			_, err := g.Wait(t.Context(), gate.Request{Key: "k"})
 			assert.NoError(t, err)
@@ -153,17 +158,17 @@ func TestALeaderCountsOnlyRequestsInFlightThatItKnowsOf(t *testing.T) {
 		l.handle(&report{Name: name, From: "other", Accepted: []uint64{1, 2}, Others: 2, Throttled: []throttled{{Turn: 3}, {}}})
 		time.Sleep(time.Second)
 		l.handle(&report{Name: name, From: "other"})
+		assert.Equal(t, 4, inFlight())
 		l.mu.Lock()
-		assert.Equal(t, 4, l.control.InFlight())
 		l.others = 10 // requests from before the first turn whose outcomes are never reported
 		l.mu.Unlock()
 		l.handle(&report{Name: name, From: "other"})
-		assert.Equal(t, 14, l.control.InFlight())
+		assert.Equal(t, 14, inFlight())
 		l.handle(&report{Name: name, From: "other", Others: 1, Throttled: []throttled{{}}})
-		assert.Equal(t, 12, l.control.InFlight())
+		assert.Equal(t, 12, inFlight())
 		time.Sleep(mostOpen)
 		l.handle(&report{Name: name, From: "other"})
-		assert.Equal(t, 4, l.control.InFlight())
+		assert.Equal(t, 4, inFlight())
 	})
 }
 
