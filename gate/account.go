@@ -460,7 +460,7 @@ func (a *account) observe(r Request, t Ticket, o Outcome) {
 	}
 	a.state(now, o, begins)
 	if !begins {
-		a.suspects.refusedToo(r.endpoint(), now+retryAfter)
+		a.suspects.refusedToo(now, r.endpoint(), now+retryAfter)
 	}
 	if begins {
 		a.throttled = now

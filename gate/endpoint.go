@@ -24,7 +24,8 @@ type suspects struct {
 
 // refusedToo records that a request to e was refused while there was a pause, and when its
 // Retry-After ends.
-func (s *suspects) refusedToo(e endpoint, until time.Duration) {
+func (s *suspects) refusedToo(now time.Duration, e endpoint, until time.Duration) {
+	s.RefusedToo(now, e)
 	if e.Route != s.Latest().Route {
 		s.others = max(s.others, until)
 	}

@@ -140,9 +140,9 @@ func TestAWitnessThatGoesAheadOfOthersIsFound(t *testing.T) {
 func TestRetryAfterOfEveryOtherRouteCounts(t *testing.T) {
 	s := new(suspects)
 	outcomes(s, "AbBbA")
-	s.refusedToo(endpoint{Route: 'a'}, time.Minute)
+	s.refusedToo(0, endpoint{Route: 'a'}, time.Minute)
 	assert.Zero(t, s.others)
-	s.refusedToo(endpoint{Route: 'b'}, time.Minute)
+	s.refusedToo(0, endpoint{Route: 'b'}, time.Minute)
 	assert.Equal(t, time.Minute, s.others, "although it is refused in turn with the latest one")
 }
 

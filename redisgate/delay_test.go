@@ -68,6 +68,20 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 	assert.GreaterOrEqual(t, mean, 0.9)
 }
 
+// Otherwise, the news of a pause would sometimes arrive two round trips later.
+func TestAProcessThatIsFarFromTheServerKeepsConnectionsOpen(t *testing.T) {
+	for delay, far := range map[time.Duration]bool{10 * time.Millisecond: false, 200 * time.Millisecond: true} {
+		inVirtualTime(t, func(t *testing.T, w *world) {
+			w.relay.setDelay(delay)
+			client := w.client()
+			newGateOf(t, client)
+			time.Sleep(time.Minute)
+			assert.Equal(t, far, client.PoolStats().IdleConns >= mostSent, "a distance of %v", delay)
+			assert.LessOrEqual(t, client.PoolStats().TotalConns, uint32(2*mostSent))
+		})
+	}
+}
+
 func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	d := distance(0)
 	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the limit must allow for the first command, which has to connect")

@@ -103,6 +103,7 @@ func (e *endpoints) own(now time.Duration, to fleet1.Endpoint) uint64 {
 // pause.
 func (l *leader) refused(now time.Duration, m *member, to fleet1.Endpoint, begins bool) {
 	if !begins {
+		l.suspects.RefusedToo(now, to)
 		return
 	}
 	if l.owns[to.Route] == nil && l.owns[to.Resource] == nil {

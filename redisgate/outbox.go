@@ -265,10 +265,26 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 	}
 }
 
+const mostSent = 4 // maximum number of calls to dispatch at the same time
+
+// warm opens connections if few are idle. If the server is far away, send needs several at the
+// same time, and what has to wait for a new one arrives two round trips later. A pause must not.
+func (g *Gate) warm() {
+	if g.distance() <= distance(batch) || g.client.PoolStats().IdleConns >= mostSent {
+		return
+	}
+	for range mostSent {
+		go func() {
+			ctx, cancel := context.WithTimeout(g.ctx, g.distance().tooSlow())
+			defer cancel()
+			g.client.ZRem(ctx, g.names.members, "") // changes nothing; if it fails, messages open the connection
+		}()
+	}
+}
+
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // maximum number of calls to dispatch at the same time
-	slots := make(chan struct{}, most)
+	slots := make(chan struct{}, mostSent)
 	for {
 		select {
 		case <-g.ctx.Done():

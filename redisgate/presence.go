@@ -88,6 +88,7 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	err = g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 	if err == nil {
 		time.AfterFunc(distance(0).tooSlow(), func() { g.missed(echo, sub) })
+		g.warm()
 	}
 	return cursor, err
 }

@@ -94,7 +94,8 @@ type Verdict struct {
 }
 
 // Suspects compare the endpoints to which requests were refused with all others. Only
-// refusals that began a pause count, because those that follow may have the same cause. If
+// refusals that began a pause count, because those that follow may have the same cause, and the
+// first one on another route during that pause, because the two may share a limit. If
 // nothing was accepted since the previous one, there may be an outage. The refusal then counts
 // only if the next request that is accepted is for another resource. The zero value is ready to
 // use. Suspects are not safe for concurrent use.
@@ -105,6 +106,7 @@ type Suspects struct {
 	row       Row      // such refusals
 	heard     bool     // whether a request was accepted since the latest one that counts
 	probed    Endpoint // the endpoint of one that does not count yet; zero: there is none
+	too       bool     // whether a request to another route was refused during the pause that it began
 	acquitted bool     // whether there was a Verdict with Acquit on the latest one
 }
 
@@ -150,7 +152,7 @@ func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 	r.N++
 	r.Same++
 	r.Resource = e.Resource
-	s.acquitted = false
+	s.acquitted, s.too = false, false
 	s.latest = e
 	if len(s.of) > 0 && !s.heard {
 		s.probed = e
@@ -163,6 +165,20 @@ func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 	return v
 }
 
+// RefusedToo records that a request to e was refused during the pause that the latest refusal
+// began. If it is on another route, the two may share a limit. Of each pause, only the first such
+// request counts.
+func (s *Suspects) RefusedToo(now time.Duration, e Endpoint) {
+	if len(s.of) == 0 || s.too || e == (Endpoint{}) || e.Route == s.latest.Route {
+		return
+	}
+	s.too = true
+	if r := &s.row; len(r.Routes) < MostRoutes && !slices.Contains(r.Routes, e.Route) {
+		r.Routes = append(r.Routes, e.Route)
+	}
+	s.add(now, e)
+}
+
 // count counts a refusal.
 func (s *Suspects) count(now time.Duration, e Endpoint) {
 	if s.of == nil {
@@ -170,12 +186,17 @@ func (s *Suspects) count(now time.Duration, e Endpoint) {
 	}
 	for key, o := range s.of {
 		if o = (candidate{o.times(fading), o.before.times(fading), o.since}); o.refused < 0.1 {
-			delete(s.of, key) // so that there are at most some 90
+			delete(s.of, key) // so that there are at most some 180
 		} else {
 			s.of[key] = o
 		}
 	}
 	s.all = s.all.times(fading)
+	s.add(now, e)
+}
+
+// add implements count and RefusedToo.
+func (s *Suspects) add(now time.Duration, e Endpoint) {
 	for _, key := range e.Keys() {
 		o, ok := s.of[key]
 		if !ok {

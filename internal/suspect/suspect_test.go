@@ -109,9 +109,10 @@ func TestSuspectsAreForgotten(t *testing.T) {
 	s := new(Suspects)
 	for i := range 10_000 {
 		s.Refused(0, Endpoint{Route: uint64(2*i + 1), Resource: uint64(2*i + 2)})
+		s.RefusedToo(0, Endpoint{Route: uint64(2*i + 100_001), Resource: uint64(2*i + 100_002)})
 		s.Accepted(0, Endpoint{Route: 3, Resource: 4})
 	}
-	assert.Less(t, len(s.of), 100)
+	assert.Less(t, len(s.of), 200)
 }
 
 func TestRoutesThatAreRefusedInTurnAndNeverAcceptedDoNotCountAsOthers(t *testing.T) {
@@ -162,6 +163,37 @@ func TestOutcomesOfOthersAddNothingOnceTheyAreHeardUnlessThereIsEvidence(t *test
 		s := new(Suspects)
 		outcomes(s, sequence)
 		assert.Equal(t, unsettled, s.Row().Unsettled, "after %q", sequence)
+	}
+}
+
+// Requests to the endpoint that was refused go last, so it may be refused several times in a row
+// although it shares a limit with others, and of those that are accepted, few are its own.
+func TestAnEndpointThatIsNotRefusedAloneHasNoLimitOfItsOwn(t *testing.T) {
+	of := func(route rune) Endpoint { return Endpoint{Route: uint64(route), Resource: uint64(route) << 8} }
+	for _, tt := range []struct {
+		name   string
+		too    [3][]Endpoint // also refused in each pause
+		enough bool
+	}{
+		{"no others are refused", [3][]Endpoint{}, true},
+		{"another is refused in each pause", [3][]Endpoint{{of('c')}, {of('d')}, {of('e')}}, false},
+		{"many others are refused, but in one pause", [3][]Endpoint{{of('c'), of('d'), of('e'), of('f')}}, true},
+		{"the same one is refused in each pause, and never accepted", [3][]Endpoint{{of('c')}, {of('c')}, {of('c')}}, true},
+		{"others on the same route are refused", [3][]Endpoint{{{Route: 'a', Resource: 1}}, {{Route: 'a', Resource: 2}}, {{Route: 'a', Resource: 3}}}, true},
+		{"unknown endpoints are refused", [3][]Endpoint{{{}}, {{}}, {{}}}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := new(Suspects)
+			for _, too := range tt.too {
+				outcomes(s, "A")
+				for _, e := range too {
+					s.RefusedToo(0, e)
+				}
+				outcomes(s, strings.Repeat("b", 90)+"a")
+			}
+			v := s.Refused(0, of('a'))
+			assert.Equal(t, tt.enough, v.Own)
+		})
 	}
 }
 
