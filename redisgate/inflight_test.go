@@ -13,60 +13,96 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
+// A pool simulates a service that limits the number of requests in flight.
+type pool struct {
+	most              int
+	trip, way         time.Duration
+	outcome           gate.Outcome // of a request that is refused
+	mu                sync.Mutex
+	flying, sent, got int
+}
+
+func (p *pool) serve() gate.Outcome {
+	time.Sleep(p.way)
+	defer time.Sleep(p.way)
+	p.mu.Lock()
+	p.sent++
+	full := p.flying == p.most
+	if !full {
+		p.flying++
+	}
+	p.mu.Unlock()
+	if full {
+		return p.outcome
+	}
+	time.Sleep(p.trip)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying--
+	p.got++
+	return gate.Outcome{Result: gate.Accepted}
+}
+
+// call makes one call through g, unless ctx ends first.
+func (p *pool) call(ctx context.Context, g *Gate) error {
+	for r := (gate.Request{Key: "k"}); ; r.Resend++ {
+		ticket, err := g.Wait(ctx, r)
+		if err != nil {
+			return err
+		}
+		o := p.serve()
+		g.Observe(r, ticket, o)
+		if o.Result == gate.Accepted {
+			return nil
+		}
+	}
+}
+
 // Without a cap, the leader would take the limit for one on the rate, and the calls would take
 // three times as long.
 func TestALimitOnTheNumberInFlightIsUsedWellByAFleet(t *testing.T) {
-	const most, calls, way, trip = 20, 400, 5 * time.Millisecond, 500 * time.Millisecond
+	const most, calls, trip = 20, 400, 500 * time.Millisecond
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(4)
-		var mu sync.Mutex
-		flying, sent := 0, 0
-		serve := func() (throttled bool) {
-			time.Sleep(way)
-			defer time.Sleep(way)
-			mu.Lock()
-			sent++
-			throttled = flying == most
-			if !throttled {
-				flying++
-			}
-			mu.Unlock()
-			if throttled {
-				return true
-			}
-			time.Sleep(trip)
-			mu.Lock()
-			flying--
-			mu.Unlock()
-			return false
-		}
+		p := &pool{most: most, trip: trip, way: 5 * time.Millisecond, outcome: gate.Outcome{Result: gate.Throttled}}
 		begin := time.Now()
 		var wg sync.WaitGroup
 		for i := range calls {
-			g := gates[i%len(gates)]
-			wg.Go(func() {
-				for r := (gate.Request{Key: "k"}); ; r.Resend++ {
-					ticket, err := g.Wait(t.Context(), r)
-					if !assert.NoError(t, err) {
-						return
-					}
-					result := gate.Accepted
-					if serve() {
-						result = gate.Throttled
-					}
-					g.Observe(r, ticket, gate.Outcome{Result: result})
-					if result == gate.Accepted {
-						return
-					}
-				}
-			})
+			wg.Go(func() { assert.NoError(t, p.call(t.Context(), gates[i%len(gates)])) })
 		}
 		wg.Wait()
 		took, ideal := time.Since(begin), calls/most*trip
-		t.Logf("%v instead of %v, %d requests", took, ideal, sent)
+		t.Logf("%v instead of %v, %d requests", took, ideal, p.sent)
 		assert.Less(t, took, ideal*13/10)
-		assert.Less(t, sent, calls*12/10)
+		assert.Less(t, p.sent, calls*12/10)
 	})
+}
+
+// Responses are so fast that the limit is recognized only if outcomes are reported at once.
+func TestAFleetSoonFindsALimitOnTheNumberInFlightWhenResponsesAreFast(t *testing.T) {
+	for _, tt := range []struct{ most, workers, gates int }{{47, 82, 4}, {23, 60, 4}, {35, 100, 6}} {
+		inVirtualTime(t, func(t *testing.T, w *world) {
+			gates, _ := w.gates(tt.gates)
+			p := &pool{most: tt.most, trip: 300 * time.Millisecond, way: 5 * time.Millisecond, outcome: gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second}}
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			var wg sync.WaitGroup
+			for i := range tt.workers {
+				wg.Go(func() {
+					for p.call(ctx, gates[i%len(gates)]) == nil {
+					}
+				})
+			}
+			time.Sleep(10 * time.Second)
+			p.mu.Lock()
+			before := p.got
+			p.mu.Unlock()
+			wg.Wait()
+			share := float64(p.got-before) / 20 * (p.trip + 2*p.way).Seconds() / float64(tt.most)
+			t.Logf("%d in flight, %d processes: %.0f%% of the limit", tt.most, tt.gates, 100*share)
+			assert.Greater(t, share, 0.7)
+		})
+	}
 }
 
 // The number of callers that want turns decides how fast the leader raises the pace.

@@ -285,7 +285,7 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Capped: l.capped(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -418,8 +418,14 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	return n
 }
 
-// capped reports whether the controller limits the number of requests in flight.
-func (l *leader) capped() bool { return l.control != nil && l.control.Capped() }
+// prompt reports whether members have to report outcomes at once, so that the number of requests
+// in flight is exact: the controller limits it, or suspects that the service does, and the next
+// refusal will show that. Late reports of many members add up to a large number, which proves
+// nothing.
+func (l *leader) prompt() bool {
+	const each = 4 // requests per member from which a suspicion counts
+	return l.control != nil && (l.control.Capped() || l.control.Suspected() >= each*max(len(l.members), 1))
+}
 
 // believed returns the stated limit that the controller believes, which does not mean that
 // the controller already uses it. It returns nil if there is no such limit.
@@ -459,7 +465,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Capped: l.capped()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()

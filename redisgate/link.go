@@ -41,7 +41,7 @@ type link struct {
 	lanes       fleet1.Lanes             // the priorities of the waiting requests, as last reported by the gate
 	missed      int                      // how many callers have given up, as last reported by the gate
 	unreported  int                      // how many of them the next report has to add
-	capped      bool                     // whether the leader waits for outcomes, because it limits the number of requests in flight
+	prompt      bool                     // whether the leader needs outcomes at once, because it counts the requests in flight
 	row         fleet1.Row               // the latest refusals in a row, as the leader has reported them
 	separate    map[uint64]time.Duration // when the use of endpoints' own accounts ends
 	separations int                      // number of such uses that have begun
@@ -261,7 +261,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 // for the next message as long as the leader knows that more requests wait in this
 // process, except shortly after a pause.
 func (l *link) outcome(now time.Duration, change func(*report)) {
-	if l.known() && now > l.pause+settled && !l.capped {
+	if l.known() && now > l.pause+settled && !l.prompt {
 		l.untold = true
 		l.reportLater(change)
 		return
@@ -628,7 +628,7 @@ func (l *link) follow(now time.Duration, id string) {
 		l.Leader = ""
 	}
 	l.turns, l.probing, l.asked, l.seen, l.most, l.lag = nil, false, 0, 0, 0, lag{}
-	l.row, l.capped, l.share, l.all, l.unreported = fleet1.Row{}, false, 0, 0, 0
+	l.row, l.prompt, l.share, l.all, l.unreported = fleet1.Row{}, false, 0, 0, 0
 	l.reported = l.needed(0)
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
@@ -702,7 +702,7 @@ func (g *Gate) granted(t *turns) {
 			l.unanswered = l.asked
 		}
 		t.Leader = "" // the leader is in From, which was checked above
-		l.capped = t.Capped
+		l.prompt = t.Prompt
 		l.row = *cmp.Or(t.Row, new(fleet1.Row))
 		g.separated(t.Name, t.Separated)
 		for _, s := range t.Separated {

@@ -123,7 +123,7 @@ type turns struct {
 	Believed bool            `json:"c,omitempty"` // whether the leader believes a limit that the service has stated
 	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
-	Capped   bool            `json:"z,omitempty"` // whether the number of requests in flight is limited, so that each outcome allows another request
+	Prompt   bool            `json:"z,omitempty"` // whether outcomes have to be reported at once, because the number of requests in flight may be limited
 	Row      *fleet1.Row     `json:"y,omitempty"` // the latest refusals in a row; if it is not nil, the leader has to know the endpoints of accepted requests
 	state
 

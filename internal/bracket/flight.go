@@ -45,6 +45,10 @@ const (
 // Capped reports whether a limit on the number of requests in flight is assumed.
 func (c *Controller) Capped() bool { return c.flight.cap > 0 }
 
+// Suspected returns the number of requests in flight that the service may allow at most, although
+// no limit is assumed yet, or 0.
+func (c *Controller) Suspected() int { return c.flight.suspect }
+
 // InFlight returns the number of requests in flight.
 func (c *Controller) InFlight() int { return c.flight.flying }
 
