@@ -193,21 +193,29 @@ func (l *leader) state(now time.Duration) (s state) {
 	if now <= l.until { // otherwise another process may be the leader
 		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
+	s.Pause = max(l.paused()-now, 0)
 	if l.control == nil {
-		s.Pause = max(l.opening.pause-now, 0)
 		return s
 	}
-	s.Pause = max(l.control.Paused()-now, 0)
 	if k, ok := l.control.Learned(); ok && k.Valid() {
 		s.Learned = &k
 	}
 	return s
 }
 
-// forget removes members that are gone, and takes back their turns.
+// paused returns the end of the pause.
+func (l *leader) paused() time.Duration {
+	if l.control == nil {
+		return l.opening.pause
+	}
+	return l.control.Paused()
+}
+
+// forget removes members that are gone, and takes back their turns. During a pause, members send
+// no reports, although they may have requests in flight.
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
-		if now-m.heard > memberGone {
+		if now-max(m.heard, l.paused()) > memberGone {
 			delete(l.members, id)
 			for i, r := range l.rings {
 				l.rings[i] = slices.DeleteFunc(r, func(o *member) bool { return o == m })

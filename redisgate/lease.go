@@ -118,8 +118,8 @@ func (l *leader) renew() {
 		l.prolong(now)
 	}
 	s := l.state(now)
-	idle := now-l.heard > leaderIdle && len(l.turns) == 0
-	leave := idle && s.Pause == 0 || l.tooFar(now)
+	idle := now-l.heard > leaderIdle
+	leave := idle && len(l.turns) == 0 && s.Pause == 0 || l.tooFar(now)
 	l.forget(now)
 	if !ended && (now-l.noticed > noticeAgain || l.waited > l.noticed && now-l.noticed > waitedAgain) {
 		l.notice(now)
