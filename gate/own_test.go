@@ -354,6 +354,32 @@ func TestEndpointsThatShareALimitStayTogether(t *testing.T) {
 	})
 }
 
+func TestAnEndpointThatIsNotRefusedAloneGetsNoOwnAccount(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			g := new(Adaptive)
+			var tickets []Ticket
+			more := []Request{{Key: "k", Path: "/a"}, {Key: "k", Path: "/b"}, {Key: "k", Path: "/c"}, {Key: "k", Path: "/d"}}
+			for _, r := range more {
+				ticket, err := g.Wait(t.Context(), r)
+				require.NoError(t, err)
+				tickets = append(tickets, ticket)
+			}
+			for i, r := range more {
+				exchange(t, g, jobs, Outcome{Result: Throttled, RetryAfter: time.Second})
+				if shared {
+					g.Observe(r, tickets[i], Outcome{Result: Throttled, RetryAfter: time.Second})
+				}
+				for range 20 {
+					exchange(t, g, users, Outcome{Result: Accepted})
+				}
+			}
+			_, o := ownOfJobs(g)
+			assert.Equal(t, !shared, o != nil, "refused together with others: %v", shared)
+		})
+	}
+}
+
 // A led is a fleet whose pacers are not in this process.
 type led struct{ others }
 

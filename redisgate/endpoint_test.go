@@ -291,6 +291,30 @@ func TestRequestsToUnknownEndpointsProveNothing(t *testing.T) {
 	})
 }
 
+func TestAnEndpointThatIsNotRefusedAloneGetsNoOwnAccount(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		inVirtualTime(t, func(t *testing.T, w *world) {
+			g, name := led(t, w)
+			l := g.leaders[name]
+			e := fleet1.Endpoint{Route: 7, Resource: 8}
+			for i := range uint64(6) {
+				l.mu.Lock()
+				l.refused(g.now(), &member{id: "other"}, e, true)
+				if shared {
+					l.refused(g.now(), &member{id: "another"}, fleet1.Endpoint{Route: 10 + i, Resource: 20 + i}, false)
+				}
+				for range 10 {
+					l.accepted(g.now(), fleet1.Send{}, fleet1.Endpoint{Route: 9, Resource: 9})
+				}
+				l.mu.Unlock()
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			assert.Equal(t, !shared, l.own(g.now(), e) != 0, "refused together with others: %v", shared)
+		})
+	}
+}
+
 func TestARefusalByAProcessThatDidNotKnowOfTheOwnAccountPausesIt(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, name := led(t, w)
