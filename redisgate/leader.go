@@ -49,6 +49,7 @@ type member struct {
 	pending     fleet1.Lanes  // number of unconfirmed turns for each priority
 	heard       time.Duration // when the member's latest report arrived
 	away        distance      // the member's distance to the server; 0: not known
+	left        bool          // whether the member has left the fleet
 }
 
 // lanes is the number of priorities.
@@ -211,11 +212,17 @@ func (l *leader) paused() time.Duration {
 	return l.control.Paused()
 }
 
-// forget removes members that are gone, and takes back their turns. During a pause, members send
-// no reports, although they may have requests in flight.
+// forget removes members that are gone, and takes back their turns. During a pause, a member with
+// waiting requests sends no reports, although others may be in flight.
 func (l *leader) forget(now time.Duration) {
+	until := make(map[*member]time.Duration)
+	for _, t := range l.turns {
+		if !t.member.left {
+			until[t.member] = l.paused()
+		}
+	}
 	for id, m := range l.members {
-		if now-max(m.heard, l.paused()) > memberGone {
+		if now-max(m.heard, until[m]) > memberGone {
 			delete(l.members, id)
 			for i, r := range l.rings {
 				l.rings[i] = slices.DeleteFunc(r, func(o *member) bool { return o == m })
@@ -232,7 +239,7 @@ func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.members[id]; m != nil {
-		m.waiting = fleet1.Lanes{}
+		m.waiting, m.left = fleet1.Lanes{}, true
 	}
 }
 
@@ -293,7 +300,7 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt(now), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -427,12 +434,12 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 }
 
 // prompt reports whether members have to report outcomes at once, so that the number of requests
-// in flight is exact: the controller limits it, or suspects that the service does, and the next
-// refusal will show that. Late reports of many members add up to a large number, which proves
-// nothing.
-func (l *leader) prompt() bool {
+// in flight is exact: the controller limits it, or suspects that the service does, and a refusal
+// soon after the pause may show that. Late reports of many members add up to a large number, which
+// proves nothing.
+func (l *leader) prompt(now time.Duration) bool {
 	const each = 4 // requests per member from which a suspicion counts
-	return l.control != nil && (l.control.Capped() || l.control.Suspected() >= each*max(len(l.members), 1))
+	return l.control != nil && (l.control.Capped() || now < l.control.Paused()+suspicious && l.control.Suspected() >= each*max(len(l.members), 1))
 }
 
 // believed returns the stated limit that the controller believes, which does not mean that
@@ -473,7 +480,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), Row: l.row(), Prompt: l.prompt(now)}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()

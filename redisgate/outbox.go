@@ -269,11 +269,14 @@ const mostSent = 4 // maximum number of calls to dispatch at the same time
 
 // warm opens connections if few are idle. If the server is far away, send needs several at the
 // same time, and what has to wait for a new one arrives two round trips later. A pause must not.
+// Half of the client's connections remain free for messages. In a cluster, idle connections to other
+// nodes count, too, so there may be too few.
 func (g *Gate) warm() {
-	if g.distance() <= distance(batch) || g.client.PoolStats().IdleConns >= mostSent {
+	n := min(mostSent, poolOf(g.client)/2)
+	if g.distance() <= distance(batch) || int(g.client.PoolStats().IdleConns) >= n {
 		return
 	}
-	for range mostSent {
+	for range n {
 		go func() {
 			ctx, cancel := context.WithTimeout(g.ctx, g.distance().tooSlow())
 			defer cancel()

@@ -8,6 +8,7 @@ const (
 	askAgain     = 250 * time.Millisecond  // interval between questions to a leader that does not reply
 	tellEvery    = 500 * time.Millisecond  // interval between periodic reports while the leader knows that more requests wait
 	settled      = time.Second             // time after a pause during which outcomes are reported at once, because the leader's burst waits for them
+	suspicious   = 5 * time.Second         // the same if the leader suspects a limit on the number in flight
 	batch        = 50 * time.Millisecond   // interval between batches of messages if the server is far away or many requests wait
 	rejoinEvery  = 500 * time.Millisecond  // interval between attempts to rejoin
 	maxAway      = time.Minute             // longest interval between attempts to rejoin, reached if the connection flaps

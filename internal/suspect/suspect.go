@@ -107,6 +107,8 @@ type Suspects struct {
 	heard     bool     // whether a request was accepted since the latest one that counts
 	probed    Endpoint // the endpoint of one that does not count yet; zero: there is none
 	too       bool     // whether a request to another route was refused during the pause that it began
+	with      Endpoint // the endpoint of that one, if probed does not count yet; zero: there is none
+	along     []uint64 // the latest such routes, at most MostRoutes
 	acquitted bool     // whether there was a Verdict with Acquit on the latest one
 }
 
@@ -114,8 +116,11 @@ type Suspects struct {
 func (s *Suspects) Accepted(now time.Duration, e Endpoint) Verdict {
 	if s.probed != (Endpoint{}) && e.Resource != s.probed.Resource {
 		s.count(now, s.probed)
+		if s.with != (Endpoint{}) {
+			s.add(now, s.with)
+		}
 	}
-	s.probed, s.heard = Endpoint{}, true
+	s.probed, s.with, s.heard = Endpoint{}, Endpoint{}, true
 	s.all.accepted++
 	for _, key := range e.Keys() {
 		if o, ok := s.of[key]; ok {
@@ -155,7 +160,7 @@ func (s *Suspects) Refused(now time.Duration, e Endpoint) Verdict {
 	s.acquitted, s.too = false, false
 	s.latest = e
 	if len(s.of) > 0 && !s.heard {
-		s.probed = e
+		s.probed, s.with = e, Endpoint{}
 	} else {
 		s.count(now, e)
 		s.heard = false
@@ -173,8 +178,15 @@ func (s *Suspects) RefusedToo(now time.Duration, e Endpoint) {
 		return
 	}
 	s.too = true
-	if r := &s.row; len(r.Routes) < MostRoutes && !slices.Contains(r.Routes, e.Route) {
-		r.Routes = append(r.Routes, e.Route)
+	if !slices.Contains(s.along, e.Route) {
+		if len(s.along) == MostRoutes {
+			s.along = nil
+		}
+		s.along = append(s.along, e.Route)
+	}
+	if s.probed != (Endpoint{}) {
+		s.with = e
+		return
 	}
 	s.add(now, e)
 }
@@ -211,13 +223,21 @@ func (s *Suspects) add(now time.Duration, e Endpoint) {
 // evidence returns the logarithm of how much likelier the outcomes are if the requests that
 // the key stands for have a limit of their own, or 0 if too few of them were refused. It also
 // returns the score of the others, without the routes that are refused in turn with the latest
-// one and never accepted.
+// one, or together with it, and never accepted.
 func (s *Suspects) evidence(key uint64) (evidence float64, others score) {
 	o := s.of[key]
 	others = s.all.minus(o.before).minus(o.score)
-	for _, route := range s.row.Routes {
+	except := func(route uint64) {
 		if t := s.of[route]; route != s.latest.Route && t.accepted == 0 && t.refused > severalRefused {
 			others.refused = max(others.refused-t.refused, 0) // some may have come before the first one of the key
+		}
+	}
+	for _, route := range s.row.Routes {
+		except(route)
+	}
+	for _, route := range s.along {
+		if !slices.Contains(s.row.Routes, route) {
+			except(route)
 		}
 	}
 	if o.refused < leastRefused || o.refused*others.accepted <= others.refused*o.accepted {

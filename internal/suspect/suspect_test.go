@@ -166,6 +166,32 @@ func TestOutcomesOfOthersAddNothingOnceTheyAreHeardUnlessThereIsEvidence(t *test
 	}
 }
 
+// Late responses arrive during an outage, in which the refusals that begin pauses do not count.
+func TestRefusalsDuringAnOutageProveNothing(t *testing.T) {
+	e := func(route uint64) Endpoint { return Endpoint{Route: route, Resource: route << 8} }
+	s := new(Suspects)
+	for range 10_000 {
+		s.Refused(0, e('a'))
+		s.RefusedToo(0, e('b'))
+	}
+	assert.LessOrEqual(t, len(s.of), 4)
+	for range 100 {
+		s.Accepted(0, e('a'))
+	}
+	assert.Zero(t, s.of['b'].refused-1)
+	assert.False(t, s.Refused(0, e('b')).Own)
+}
+
+func TestRefusalsThatWereOnlyNoticedDuringAPauseDoNotChangeTheOrder(t *testing.T) {
+	s := new(Suspects)
+	outcomes(s, "Ab")
+	row := *s.Row()
+	for route := range uint64(5) {
+		s.RefusedToo(0, Endpoint{Route: 100 + route, Resource: 200 + route})
+	}
+	assert.Equal(t, row, *s.Row())
+}
+
 // Requests to the endpoint that was refused go last, so it may be refused several times in a row
 // although it shares a limit with others, and of those that are accepted, few are its own.
 func TestAnEndpointThatIsNotRefusedAloneHasNoLimitOfItsOwn(t *testing.T) {
