@@ -99,7 +99,9 @@ func TestAFleetSoonFindsALimitOnTheNumberInFlightWhenResponsesAreFast(t *testing
 			var wg sync.WaitGroup
 			for i := range tt.workers {
 				wg.Go(func() {
-					for p.call(ctx, gates[i%len(gates)]) == nil {
+					var err error
+					for err == nil {
+						err = p.call(ctx, gates[i%len(gates)])
 					}
 				})
 			}
