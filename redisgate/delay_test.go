@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -80,6 +81,16 @@ func TestAProcessThatIsFarFromTheServerKeepsConnectionsOpen(t *testing.T) {
 			assert.LessOrEqual(t, client.PoolStats().TotalConns, uint32(2*mostSent))
 		})
 	}
+}
+
+func TestConnectionsThatAreKeptOpenLeaveHalfOfASmallPoolFree(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		w.relay.setDelay(200 * time.Millisecond)
+		client := w.clientWith(func(o *redis.Options) { o.PoolSize = 6 })
+		newGateOf(t, client)
+		time.Sleep(time.Minute)
+		assert.EqualValues(t, 3, client.PoolStats().IdleConns)
+	})
 }
 
 func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {

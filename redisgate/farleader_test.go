@@ -36,7 +36,7 @@ func (g *Gate) alone() (alone bool) {
 
 // A process expects turns within a time that depends on its own distance to the server.
 // If the leader were much farther away, turns would arrive too late, and the process would
-// stay alone as long as that leader leads. What a single run reaches varies by chance, because
+// stay alone as long as that leader leads. The result of a single run varies by chance, because
 // a pace that was learned badly is kept for minutes.
 func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 	const runs = 3

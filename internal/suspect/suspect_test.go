@@ -113,6 +113,7 @@ func TestSuspectsAreForgotten(t *testing.T) {
 		s.Accepted(0, Endpoint{Route: 3, Resource: 4})
 	}
 	assert.Less(t, len(s.of), 200)
+	assert.LessOrEqual(t, len(s.along), MostRoutes)
 }
 
 func TestRoutesThatAreRefusedInTurnAndNeverAcceptedDoNotCountAsOthers(t *testing.T) {
@@ -180,6 +181,22 @@ func TestRefusalsDuringAnOutageProveNothing(t *testing.T) {
 	}
 	assert.Zero(t, s.of['b'].refused-1)
 	assert.False(t, s.Refused(0, e('b')).Own)
+}
+
+func TestARequestThatIsRefusedTogetherWithAProbeCountsIfTheProbeDoes(t *testing.T) {
+	c := Endpoint{Route: 'c', Resource: 'c' << 8}
+	s := new(Suspects)
+	outcomes(s, "AbAA")
+	s.RefusedToo(0, c)
+	assert.NotContains(t, s.of, uint64('c'))
+	outcomes(s, "b")
+	assert.Contains(t, s.of, uint64('c'))
+
+	s = new(Suspects)
+	outcomes(s, "AbAA")
+	s.RefusedToo(0, c)
+	outcomes(s, "Ab")
+	assert.NotContains(t, s.of, uint64('c'), "it was refused together with an earlier probe")
 }
 
 func TestRefusalsThatWereOnlyNoticedDuringAPauseDoNotChangeTheOrder(t *testing.T) {
