@@ -158,6 +158,7 @@ type tally struct {
 	idle     float64       // seconds during which the pace allowed requests, but none was waiting
 	idleTo   time.Duration // time up to which idle has been counted
 	used     int           // number of requests that have used the burst or saved-up turns, since the burst last grew
+	regrown  bool          // whether the burst has grown again
 	arrived  time.Duration // when the request that is sent next, if it is the only one that waits, began to wait for its turn; 0: it did not have to
 	busy     float64       // seconds during which requests waited only because of the pace
 	raises   int           // number of times that the pace changed
@@ -466,7 +467,7 @@ func (c *Controller) Idle(now time.Duration) {
 	c.idleTo = now
 	n := math.Floor(seconds(now-c.next) * c.pace)
 	if whole := math.Floor(c.burst); c.burst < c.burst0 && float64(c.used) >= whole && n >= whole-c.credit {
-		c.burst, c.used = min(2*c.burst, c.burst0), 0
+		c.burst, c.used, c.regrown = min(2*c.burst, c.burst0), 0, true
 	}
 	if most := math.Floor(c.burst) - c.credit; n >= most {
 		c.credit += max(most, 0)

@@ -38,16 +38,28 @@ type epoch struct {
 	pace                    float64 // the pace when the refused request was sent
 	failed                  float64 // seconds from its end to the last failed probe after it; 0: none failed
 	steady                  bool    // whether the pace did not change, most outcomes are known, and no gap was long enough for the limit to save up all that it can
+	regrown                 bool    // whether the burst had grown again and was then refused
+	relapsed                bool    // whether it ended after the pace had been raised almost to the best one, or further
 }
 
 // used returns the rate of an epoch whose limit was used up all the time.
 func (e epoch) used() float64 { return (e.accepted + 1) / max(e.took, shortest) }
+
+// repeats reports whether an epoch is much like an earlier one, which is hardly chance if many
+// requests were accepted. A pace that has been lowered a little since does not matter.
+func (e epoch) repeats(earlier epoch) bool {
+	const many, little, lower = 16, 0.04, 0.9
+	return e.accepted >= many && math.Abs(e.accepted-earlier.accepted) <= little*e.accepted &&
+		math.Abs(e.took-earlier.took) <= little*e.took && e.pace <= earlier.pace && e.pace > lower*earlier.pace
+}
 
 const (
 	shortest      = 1e-3 // seconds; lower bound of a silence, and of a time that something is divided by
 	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
 	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows usually state how long to wait
 	remembered    = 8    // maximum number of values in past and in proven
+	relapses      = 3    // number of epochs in a row that must have relapsed before the best pace is doubted
+	discount      = 0.95 // factor by which a proven rate is lowered if it is refused at regular intervals
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
@@ -254,6 +266,13 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-passed <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
+		// Few callers, each of which waits for its response, use only the burst and saved-up
+		// turns. If the pace is too high, the burst grows and is refused again and again.
+		e.regrown = c.regrown
+		if e.regrown && c.lately(1, func(p epoch) bool { return p.regrown }) && !c.wasFine(c.refused.pace) && !c.mostlyIdle(e) {
+			c.judgePace(e, proven, backlog)
+			blamed = true
+		}
 	case burst && c.wasFine(c.refused.pace): // later in the window, the requests of the burst were missing
 		paused := min(quiet, max(seconds(c.pause-c.last), 0))
 		room := e.accepted - c.refused.pace*(e.took+paused) // what a window of that many requests leaves for a burst at this pace
@@ -267,6 +286,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.judgePace(e, proven, backlog)
 		blamed = true
 	}
+	again := blamed && c.lately(1, e.repeats)
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {
@@ -278,6 +298,18 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.patience = leastPatience
 	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had been raised almost to the best one, or further
 		c.patience = min(2*c.patience, mostPatience)
+		// If nothing is refused until the pace is raised to the best one, that is too high: an
+		// epoch seems to prove up to twice the limit of a window.
+		c.past[len(c.past)-1].relapsed = true
+		if c.lately(relapses, func(p epoch) bool { return p.relapsed }) {
+			c.best = math.Sqrt(c.best * proven)
+		}
+	}
+	if again && slices.Max(c.proven) >= c.refused.pace { // at regular intervals, so this is not because the limit is lower for a while
+		for i, p := range c.proven {
+			c.proven[i] = min(p, discount*c.refused.pace)
+		}
+		c.hi = max(c.hi, c.refused.pace)
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))
 	if c.pace >= c.hi { // proven and refused: the limit was lower for a while, or is again
@@ -317,6 +349,12 @@ func (c *Controller) window(e epoch) bool {
 // not to blame.
 func (c *Controller) wasFine(pace float64) bool {
 	return pace <= c.best || slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
+}
+
+// lately reports whether the latest n epochs were all like that.
+func (c *Controller) lately(n int, that func(epoch) bool) bool {
+	latest := c.past[max(len(c.past)-n, 0):]
+	return len(latest) == n && !slices.ContainsFunc(latest, func(e epoch) bool { return !that(e) })
 }
 
 // mostlyIdle reports whether, for more than half of an epoch and its silence, more requests

@@ -340,6 +340,7 @@ func TestBurstGrowsAgainIfAllOfItWasAcceptedAndSavedUpAgain(t *testing.T) {
 	c.burst, c.burst0, c.used = 4, 5, 4
 	c.Idle(10 * sec)
 	assert.Equal(t, 5.0, c.burst, "it should not exceed what the limit can save up")
+	assert.True(t, c.regrown)
 
 	c = paced()
 	c.burst, c.burst0, c.credit, c.next = 4, 9, 4, 10*sec
@@ -511,6 +512,11 @@ func TestRequestsAcceptedBeyondTheHighestPossibleRateCountAsSavedUp(t *testing.T
 	}
 }
 
+// regrown makes two epochs in a row end with the refusal of a burst that had grown again.
+func regrown(c *Controller) {
+	c.granted, c.refused.credit, c.regrown, c.past = 10, true, true, []epoch{{}, {regrown: true}}
+}
+
 func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 	const pace, burst, both, window, good = "the pace", "the burst", "both", "a window", "a burst at a good pace"
 	for name, tt := range map[string]struct {
@@ -537,6 +543,11 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 		"a window with a burst of one request":                                       {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
 		"a burst of two requests counts as a burst":                                  {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
 		"as many accepted as in an earlier epoch, without a burst":                   {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
+		"a burst that grew again was refused, as in the previous epoch":              {func(c *Controller) { regrown(c) }, both},
+		"a burst that grew again was refused, for the first time":                    {func(c *Controller) { regrown(c); c.past[1].regrown = false }, burst},
+		"a burst that did not grow again was refused":                                {func(c *Controller) { regrown(c); c.regrown = false }, burst},
+		"a burst that grew again was refused at the best pace":                       {func(c *Controller) { regrown(c); c.best = 16 }, burst},
+		"a burst that grew again was refused after mostly idle time":                 {func(c *Controller) { regrown(c); c.idle, c.gap = 6, 10 }, burst},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -557,7 +568,7 @@ func TestRefusalIsBlamedOnItsProbableCause(t *testing.T) {
 			assert.False(t, c.guessed)
 			assert.Equal(t, []float64{1, 4, 90, 48}, []float64{c.needed, c.silence, c.sumSent, c.sumTime})
 			assert.Len(t, c.past, past+1)
-			assert.Equal(t, epoch{accepted: 20, took: 10, silence: 1, pace: 16, steady: true}, c.past[past])
+			assert.Equal(t, epoch{accepted: 20, took: 10, silence: 1, pace: 16, steady: c.idle == 0, regrown: c.regrown}, c.past[past])
 			assert.InDelta(t, 89./48, c.proven[len(c.proven)-1], 1e-9)
 		})
 	}
@@ -934,4 +945,67 @@ func TestEachReturnToTheBestPaceThatIsRefusedSoonDoublesThePatience(t *testing.T
 			assert.InDelta(t, tt.patience, c.patience, 1e-9)
 		})
 	}
+}
+
+// A window that is used up at different times seems to allow more than it does.
+func TestBestPaceIsDoubtedIfItIsRefusedThreeTimesAndNoLowerPaceIs(t *testing.T) {
+	relapsed, doubted := epoch{relapsed: true}, math.Sqrt(10*5)
+	for name, tt := range map[string]struct {
+		past    []epoch
+		refused float64
+		best    float64
+	}{
+		"the third time":                    {[]epoch{relapsed, relapsed}, 10, doubted},
+		"the fourth time":                   {[]epoch{{}, relapsed, relapsed, relapsed}, 10, doubted},
+		"the second time":                   {[]epoch{{}, relapsed}, 10, 10},
+		"a lower pace was refused":          {[]epoch{relapsed, relapsed}, 7, 10},
+		"a lower pace was refused earlier":  {[]epoch{relapsed, {}, relapsed}, 10, 10},
+		"a pace slightly below was refused": {[]epoch{relapsed, relapsed}, 8, doubted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.best, c.bestHi, c.bestAt, c.raises, c.past = 10, 20, 50*sec, 1, tt.past
+			c.begin, c.last, c.sumTime, c.accepted, c.sent = 99*sec, 100*sec, 1e6, 6, 7
+			c.refused = Send{epoch: 7, seq: 7, pace: tt.refused, at: 100 * sec}
+			c.judgeEpoch(102*sec, 6, 2, 100) // proves 5 per second
+			assert.InDelta(t, tt.best, c.best, 1e-9)
+		})
+	}
+}
+
+func TestProvenRateThatIsRefusedAtRegularIntervalsIsLowered(t *testing.T) {
+	for name, tt := range map[string]struct {
+		earlier  epoch
+		proven   float64
+		pace, hi float64
+	}{
+		"as many accepted, in the same time":       {epoch{accepted: 40, took: 4, pace: 10}, 10, 9.5, 10},
+		"a little more accepted, in a longer time": {epoch{accepted: 41.5, took: 4.15, pace: 10}, 10, 9.5, 10},
+		"at a slightly higher pace":                {epoch{accepted: 40, took: 4, pace: 11}, 12, 9.5, 10},
+		"at a lower pace":                          {epoch{accepted: 40, took: 4, pace: 9.9}, 10, 10, 15},
+		"at a much higher pace":                    {epoch{accepted: 40, took: 4, pace: 11.2}, 10, 10, 15},
+		"more accepted":                            {epoch{accepted: 42, took: 4, pace: 10}, 10, 10, 15},
+		"fewer accepted":                           {epoch{accepted: 38, took: 4, pace: 10}, 10, 10, 15},
+		"in a longer time":                         {epoch{accepted: 40, took: 4.2, pace: 10}, 10, 10, 15},
+		"in a shorter time":                        {epoch{accepted: 40, took: 3.8, pace: 10}, 10, 10, 15},
+		"a lower rate was proven":                  {epoch{accepted: 40, took: 4, pace: 10}, 9.9, 9.9, 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.proven, c.best, c.bestHi, c.bestAt, c.past = []float64{tt.proven, 5}, 10, 15, 50*sec, []epoch{tt.earlier}
+			c.begin, c.last, c.sumTime, c.accepted, c.sent = 96*sec, 100*sec, 1e6, 40, 41
+			c.silence, c.wanted = 5, 5
+			c.refused = Send{epoch: 7, seq: 41, pace: 10, at: 100 * sec}
+			c.judgeEpoch(105*sec, 40, 5, 100)
+			assert.InDelta(t, tt.pace, c.pace, 1e-9)
+			assert.InDelta(t, tt.hi, c.hi, 1e-9)
+		})
+	}
+}
+
+func TestFewAcceptedRequestsMayBeAsManyByChance(t *testing.T) {
+	e := epoch{accepted: 16, took: 4, pace: 10}
+	assert.True(t, e.repeats(e))
+	e.accepted = 15
+	assert.False(t, e.repeats(e))
 }
