@@ -45,6 +45,8 @@ var families = []family{
 		"first (StartWindow), so 500 calls take at least 1.13 requests per success if the service accepts one at a time, and 1.12 if it accepts five.", inFlightRows()},
 	{"A limit of 1440, 360 or 100 per hour, which accepts one request at a time.", slowRows()},
 	{"One worker makes one call after another, at a limit of 20/s without a burst.", loneRows()},
+	{"Workers make one call after another, and ask for more than the limit allows. `4-tb50` is 4 workers and a token bucket of 50/s that holds the tokens of half " +
+		"a second; `fw` is a fixed window of one second, and `fw10s` one of ten.", poolRows()},
 	{"A fixed (`fw`) or sliding (`sw`) window of one second, and 1.2 times as many calls as it allows, each with a timeout of 5 s.", windowRows()},
 	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
 	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s. The figures are " +
@@ -633,6 +635,13 @@ func foundRows() []row {
 		},
 		goals: []aim{regained(over, 5.7, 90), sentAtMost(1.05)},
 	}, {
+		name: "found/few-workers", seeds: 4,
+		situation: sim.Situation{
+			Limits: limit(8.9, 0.47), RetryAfter: "1", Answers: "300ms", Length: 150 * time.Second,
+			Callers: []sim.Callers{{Workers: 4, Timeout: 940 * time.Millisecond, Most: 4700 * time.Millisecond}},
+		},
+		goals: []aim{answered(30*time.Second, 150*time.Second, 8.4), sentAtMost(1.05)},
+	}, {
 		name: "found/early-dip",
 		situation: sim.Situation{
 			Limits:     limit(34, 1, sim.Change{At: 14 * time.Second, Times: 0.1}, sim.Change{At: 24 * time.Second, Times: 1}),
@@ -758,6 +767,38 @@ func loneRows() []row {
 				goals: []aim{answeredOf(0, length, 0.8), sentAtMost(1.05)},
 			})
 		}
+	}
+	return rows
+}
+
+// Few callers, each of which waits for its response, may never use more than the burst and
+// saved-up turns, whatever the pace.
+func poolRows() []row {
+	const length = 10 * time.Minute
+	window := func(n float64, seconds int) sim.Server {
+		return sim.Server{Algorithm: sim.FixedWindow, Limit: n * float64(seconds), Window: time.Duration(seconds) * time.Second}
+	}
+	var rows []row
+	for _, r := range []struct {
+		name                string
+		workers             int
+		server              sim.Server
+		answers, retryAfter string
+	}{
+		{"4-tb50-RA5", 4, sim.Bucket(50, 0.5), "50ms", "5"},
+		{"20-tb50-RA5", 20, sim.Bucket(50, 0.5), "300ms", "5"},
+		{"4-fw9-RA5", 4, window(9, 1), "300ms", "5"},
+		{"20-fw50-RA1", 20, window(50, 1), "10ms", "1"},
+		{"10-fw10s-RA5", 10, window(50, 10), "10ms", "5"},
+	} {
+		rows = append(rows, row{
+			name: "pool/" + r.name, seeds: 4,
+			situation: sim.Situation{
+				Limits: []sim.Limit{{Server: r.server}}, RetryAfter: sim.RetryAfter(r.retryAfter), Answers: sim.Answers(r.answers), Length: length,
+				Callers: []sim.Callers{{Workers: r.workers, Timeout: 30 * time.Second}},
+			},
+			goals: []aim{answeredOf(time.Minute, length, 0.9), sentAtMost(1.05)},
+		})
 	}
 	return rows
 }
