@@ -45,9 +45,9 @@ type epoch struct {
 // used returns the rate of an epoch whose limit was used up all the time.
 func (e epoch) used() float64 { return (e.accepted + 1) / max(e.took, shortest) }
 
-// repeats reports whether an epoch is much like an earlier one, which is hardly chance if many
+// resembles reports whether an epoch is much like an earlier one, which is hardly chance if many
 // requests were accepted. A pace that has been lowered a little since does not matter.
-func (e epoch) repeats(earlier epoch) bool {
+func (e epoch) resembles(earlier epoch) bool {
 	const many, little, lower = 16, 0.04, 0.9
 	return e.accepted >= many && math.Abs(e.accepted-earlier.accepted) <= little*e.accepted &&
 		math.Abs(e.took-earlier.took) <= little*e.took && e.pace <= earlier.pace && e.pace > lower*earlier.pace
@@ -286,7 +286,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.judgePace(e, proven, backlog)
 		blamed = true
 	}
-	again := blamed && c.lately(1, e.repeats)
+	again := blamed && c.lately(1, e.resembles)
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {

@@ -1005,7 +1005,7 @@ func TestProvenRateThatIsRefusedAtRegularIntervalsIsLowered(t *testing.T) {
 
 func TestFewAcceptedRequestsMayBeAsManyByChance(t *testing.T) {
 	e := epoch{accepted: 16, took: 4, pace: 10}
-	assert.True(t, e.repeats(e))
+	assert.True(t, e.resembles(e))
 	e.accepted = 15
-	assert.False(t, e.repeats(e))
+	assert.False(t, e.resembles(e))
 }
