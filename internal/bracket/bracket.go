@@ -158,7 +158,7 @@ type tally struct {
 	idle     float64       // seconds during which the pace allowed requests, but none was waiting
 	idleTo   time.Duration // time up to which idle has been counted
 	used     int           // number of requests that have used the burst or saved-up turns, since the burst last grew
-	regrown  bool          // whether the burst has grown again
+	regrown  bool          // whether the burst has grown again in this epoch
 	arrived  time.Duration // when the request that is sent next, if it is the only one that waits, began to wait for its turn; 0: it did not have to
 	busy     float64       // seconds during which requests waited only because of the pace
 	raises   int           // number of times that the pace changed

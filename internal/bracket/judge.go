@@ -39,27 +39,16 @@ type epoch struct {
 	failed                  float64 // seconds from its end to the last failed probe after it; 0: none failed
 	steady                  bool    // whether the pace did not change, most outcomes are known, and no gap was long enough for the limit to save up all that it can
 	regrown                 bool    // whether the burst had grown again and was then refused
-	relapsed                bool    // whether it ended after the pace had been raised almost to the best one, or further
 }
 
 // used returns the rate of an epoch whose limit was used up all the time.
 func (e epoch) used() float64 { return (e.accepted + 1) / max(e.took, shortest) }
-
-// resembles reports whether an epoch is much like an earlier one, which is hardly chance if many
-// requests were accepted. A pace that has been lowered a little since does not matter.
-func (e epoch) resembles(earlier epoch) bool {
-	const many, little, lower = 16, 0.04, 0.9
-	return e.accepted >= many && math.Abs(e.accepted-earlier.accepted) <= little*e.accepted &&
-		math.Abs(e.took-earlier.took) <= little*e.took && e.pace <= earlier.pace && e.pace > lower*earlier.pace
-}
 
 const (
 	shortest      = 1e-3 // seconds; lower bound of a silence, and of a time that something is divided by
 	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
 	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows usually state how long to wait
 	remembered    = 8    // maximum number of values in past and in proven
-	relapses      = 3    // number of epochs in a row that must have relapsed before the best pace is doubted
-	discount      = 0.95 // factor by which a proven rate is lowered if it is refused at regular intervals
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
@@ -226,7 +215,6 @@ func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 
 // judgeFailedProbe handles a silence that was too short: the controller keeps waiting.
 func (c *Controller) judgeFailedProbe(quiet float64) {
-	c.sumTime += seconds(c.last-c.begin) + c.quiet
 	if n := len(c.past); n > 0 {
 		c.past[n-1].failed = c.silence
 	}
@@ -252,15 +240,24 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	e := epoch{accepted: float64(passed), took: seconds(c.last - c.begin), silence: c.silence, pace: c.refused.pace}
 	e.steady = c.raises == 0 && c.unknown == 0 && 2*c.flying <= c.sent && c.gap <= (c.burst0+2)/e.used() && !c.mostlyIdle(e)
 	c.needed = c.silence
+	whole := e.took + e.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
-	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
+	c.sumTime = 0.7*c.sumTime + whole
 	// From one refusal to the next, an empty token bucket fills at the limit's rate, or
 	// usually a whole window passes. The number of accepted requests divided by the time
 	// since the last send before the silence is then not above the limit. The number may
 	// be off by one, so a single epoch with few requests proves little, but several such
 	// epochs together prove more.
-	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
+	if n := len(c.past); n >= 2 && c.past[n-1].window(c.past[n-2]) {
+		// A window that is used up earlier than the previous one makes the time between the
+		// two refusals shorter than a window. Over several epochs, that matters less.
+		sum, time := e.accepted, whole
+		for _, p := range c.past[max(n-3, 0):] {
+			sum, time = sum+p.accepted, time+p.took+p.silence
+		}
+		proven = min(proven, max((sum-1)/time, 0.5*e.accepted/whole))
+	}
 
 	blamed := false // whether the pace was blamed
 	switch burst := c.granted >= 2; {
@@ -269,7 +266,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		// Few callers, each of which waits for its response, use only the burst and saved-up
 		// turns. If the pace is too high, the burst grows and is refused again and again.
 		e.regrown = c.regrown
-		if e.regrown && c.lately(1, func(p epoch) bool { return p.regrown }) && !c.wasFine(c.refused.pace) && !c.mostlyIdle(e) {
+		if n := len(c.past); e.regrown && n > 0 && c.past[n-1].regrown && !c.wasFine(c.refused.pace) && !c.mostlyIdle(e) {
 			c.judgePace(e, proven, backlog)
 			blamed = true
 		}
@@ -277,7 +274,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		paused := min(quiet, max(seconds(c.pause-c.last), 0))
 		room := e.accepted - c.refused.pace*(e.took+paused) // what a window of that many requests leaves for a burst at this pace
 		c.burst = max(1, min(c.burst/2, max(c.burst/4, room)))
-	case burst && c.window(e):
+	case burst && slices.ContainsFunc(c.past, e.window):
 		c.burst = max(1, c.burst/2)
 	default:
 		if burst && c.refused.credit {
@@ -286,7 +283,6 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.judgePace(e, proven, backlog)
 		blamed = true
 	}
-	again := blamed && c.lately(1, e.resembles)
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {
@@ -298,18 +294,6 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.patience = leastPatience
 	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had been raised almost to the best one, or further
 		c.patience = min(2*c.patience, mostPatience)
-		// If nothing is refused until the pace is raised to the best one, that is too high: an
-		// epoch seems to prove up to twice the limit of a window.
-		c.past[len(c.past)-1].relapsed = true
-		if c.lately(relapses, func(p epoch) bool { return p.relapsed }) {
-			c.best = math.Sqrt(c.best * proven)
-		}
-	}
-	if again && slices.Max(c.proven) >= c.refused.pace { // at regular intervals, so this is not because the limit is lower for a while
-		for i, p := range c.proven {
-			c.proven[i] = min(p, discount*c.refused.pace)
-		}
-		c.hi = max(c.hi, c.refused.pace)
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))
 	if c.pace >= c.hi { // proven and refused: the limit was lower for a while, or is again
@@ -338,23 +322,15 @@ func (c *Controller) shrink() {
 // window reports whether an earlier epoch accepted about the same number of requests in a
 // different time, or at a different pace. A token bucket would accept more requests over
 // a longer time, and would last longer at a slower pace.
-func (c *Controller) window(e epoch) bool {
-	return slices.ContainsFunc(c.past, func(p epoch) bool {
-		return math.Abs(e.accepted-p.accepted) <= 0.01*p.accepted &&
-			(math.Abs(e.took-p.took) > 0.1*p.took || math.Abs(e.pace-p.pace) > 0.1*p.pace)
-	})
+func (e epoch) window(earlier epoch) bool {
+	return math.Abs(e.accepted-earlier.accepted) <= 0.01*earlier.accepted &&
+		(math.Abs(e.took-earlier.took) > 0.1*earlier.took || math.Abs(e.pace-earlier.pace) > 0.1*earlier.pace)
 }
 
 // wasFine reports whether a pace at least this high was recently good. If so, the pace is
 // not to blame.
 func (c *Controller) wasFine(pace float64) bool {
 	return pace <= c.best || slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
-}
-
-// lately reports whether the latest n epochs were all like that.
-func (c *Controller) lately(n int, that func(epoch) bool) bool {
-	latest := c.past[max(len(c.past)-n, 0):]
-	return len(latest) == n && !slices.ContainsFunc(latest, func(e epoch) bool { return !that(e) })
 }
 
 // mostlyIdle reports whether, for more than half of an epoch and its silence, more requests
