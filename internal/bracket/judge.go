@@ -249,15 +249,6 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	// be off by one, so a single epoch with few requests proves little, but several such
 	// epochs together prove more.
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
-	if n := len(c.past); n >= 2 && c.past[n-1].window(c.past[n-2]) {
-		// A window that is used up earlier than the previous one makes the time between the
-		// two refusals shorter than a window. Over several epochs, that matters less.
-		sum, time := e.accepted, whole
-		for _, p := range c.past[max(n-3, 0):] {
-			sum, time = sum+p.accepted, time+p.took+p.silence
-		}
-		proven = min(proven, max((sum-1)/time, 0.5*e.accepted/whole))
-	}
 
 	blamed := false // whether the pace was blamed
 	switch burst := c.granted >= 2; {
@@ -283,6 +274,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.judgePace(e, proven, backlog)
 		blamed = true
 	}
+	proven = c.together(e, proven)
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {
@@ -303,6 +295,21 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.byChance(now, e)
 	}
 	c.silence = quiet
+}
+
+// together returns the rate to remember after an epoch that proves a rate by itself. If
+// a window is used up earlier than the previous one, the time between the two refusals is
+// shorter than a window, and the rate is too high. Over several epochs, that matters less.
+func (c *Controller) together(e epoch, proven float64) float64 {
+	n := len(c.past)
+	if n < 2 || !c.past[n-1].window(c.past[n-2]) {
+		return proven
+	}
+	sum, time := e.accepted, e.took+e.silence
+	for _, p := range c.past[max(n-3, 0):] {
+		sum, time = sum+p.accepted, time+p.took+p.silence
+	}
+	return min(proven, max((sum-1)/time, proven/2))
 }
 
 // remember records a pace that worked, and the silence that a refusal costs at that pace,
