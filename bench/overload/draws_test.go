@@ -171,6 +171,17 @@ func (d drawn) ratio() float64 {
 	return (float64(d.with) + min(of/2, 2+math.Sqrt(of)/4)) / of
 }
 
+// shareAtLeast returns the share of the ratios that are at least least.
+func shareAtLeast(ratios []float64, least float64) float64 {
+	n := 0
+	for _, ratio := range ratios {
+		if ratio >= least {
+			n++
+		}
+	}
+	return float64(n) / float64(len(ratios))
+}
+
 // The documents recommend the gate, so the gate should do no harm, whatever the service and
 // the callers do. If at least 100 draws can be compared, this test checks that the gate does
 // no more harm than drawsReach and drawsSendLess allow.
@@ -202,12 +213,7 @@ func TestTheGateIsNotWorseInRandomDrawsThanRecorded(t *testing.T) {
 	}
 	w.Flush()
 	for _, r := range drawsReach {
-		share := 0.0
-		for _, ratio := range ratios {
-			if ratio >= r.answered {
-				share += 1 / float64(len(ratios))
-			}
-		}
+		share := shareAtLeast(ratios, r.answered)
 		fmt.Fprintf(&b, "in %.3f of the draws, the ratio is at least %.2f\n", share, r.answered)
 		if len(all) >= 100 {
 			assert.GreaterOrEqual(t, share, r.share, "too few draws have a ratio of at least %.2f; run the worst draw with -draws 1 -seed %d", r.answered, all[0].seed)

@@ -16,20 +16,20 @@ import (
 // nothing else happens, show a gate that settles at a bad pace and stays there.
 var (
 	plainReach = []struct{ answered, share float64 }{{0.97, 0.8}, {0.9, 0.92}}
-	plainLeast = 0.6 // today, it is 0.66; the goal is 0.97
+	plainLeast = 0.7 // the lower bound of the worst ratio, which is 0.82 today; the goal is 0.97
 )
 
 // plainSituations returns combinations of a number of workers, a limit, a response time and a
 // Retry-After.
 func plainSituations() (all []sim.Situation) {
-	for _, workers := range []int{2, 4, 10, 50} {
-		for _, rate := range []float64{2, 9, 50} {
+	for _, workers := range []int{1, 2, 4, 10, 20, 50} {
+		for _, rate := range []float64{2, 50} {
 			servers := []sim.Server{sim.Bucket(rate, 0.05), sim.Bucket(rate, 0.5), sim.Bucket(rate, 2)}
 			for _, window := range []time.Duration{time.Second, 10 * time.Second} {
 				servers = append(servers, sim.Server{Algorithm: sim.FixedWindow, Limit: rate * window.Seconds(), Window: window})
 			}
 			for _, server := range servers {
-				for _, answers := range []sim.Answers{"10ms", "300ms"} {
+				for _, answers := range []sim.Answers{"10ms", "50ms", "300ms"} {
 					for _, retryAfter := range []sim.RetryAfter{sim.Absent, "1", "5"} {
 						all = append(all, sim.Situation{
 							Limits: []sim.Limit{{Server: server}}, RetryAfter: retryAfter, Answers: answers, Length: 5 * time.Minute,
@@ -62,15 +62,10 @@ func TestTheGateIsNotMuchWorseThanNoGateInAnyPlainSituation(t *testing.T) {
 		lines[i] = fmt.Sprintf("%.3f: %v and %v calls succeed with and without a gate, %v", ratios[i], answered[0], answered[1], all[i])
 	})
 	slices.Sort(lines) // the worst first
-	t.Logf("the worst of %d situations:\n%s", len(all), strings.Join(lines[:*drawsShown], "\n"))
+	t.Logf("the worst of %d situations:\n%s", len(all), strings.Join(lines[:min(len(lines), *drawsShown)], "\n"))
 	assert.GreaterOrEqual(t, slices.Min(ratios), plainLeast, "the worst situation")
 	for _, r := range plainReach {
-		share := 0.0
-		for _, ratio := range ratios {
-			if ratio >= r.answered {
-				share += 1 / float64(len(ratios))
-			}
-		}
+		share := shareAtLeast(ratios, r.answered)
 		t.Logf("in %.3f of the situations, the ratio is at least %.2f", share, r.answered)
 		assert.GreaterOrEqual(t, share, r.share, "too few situations have a ratio of at least %.2f", r.answered)
 	}

@@ -788,6 +788,7 @@ func poolRows() []row {
 		{"4-tb50-RA5", 4, sim.Bucket(50, 0.5), "50ms", "5"},
 		{"20-tb50-RA5", 20, sim.Bucket(50, 0.5), "300ms", "5"},
 		{"4-fw9-RA5", 4, window(9, 1), "300ms", "5"},
+		{"50-fw9-RA5", 50, window(9, 1), "300ms", "5"},
 		{"20-fw50-RA1", 20, window(50, 1), "10ms", "1"},
 		{"10-fw10s-RA5", 10, window(50, 10), "10ms", "5"},
 	} {
