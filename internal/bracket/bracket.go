@@ -305,8 +305,11 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	case c.flight.cap > 0:
 		return c.nextByCap(now)
 	case c.probes > 1 && c.accepted == 0: // send one probe and wait for its outcome
-		if c.flying > 0 {
+		switch {
+		case c.flying > 0:
 			return c.last + c.lost()
+		case c.unknown > 0: // a service in trouble must not get requests as fast as it fails them
+			return min(c.next, c.last+c.lost())
 		}
 		return now
 	case c.credit >= 1:
@@ -445,8 +448,10 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.arrived = 0
 	// Timers always fire late, so the next turn is counted from the time at which this
 	// one was due. But a process that was suspended must not make up for lost turns in a
-	// burst.
-	c.next = later(max(c.next, now-min(max(duration(2*gap), leastLag), mostLag)), duration(gap))
+	// burst. A probe and an inner request may be sent before their turns, which must not
+	// delay later requests, however many fail.
+	due := max(c.next, now-min(max(duration(2*gap), leastLag), mostLag))
+	c.next = later(min(due, now), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }
@@ -664,7 +669,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			}
 		}
 		c.again = false
-	case c.fallen():
+	case c.fallen() && c.failures < mostFailures:
 		if c.busy < c.patience*max(c.cost, 2*c.delay()) {
 			return
 		}
@@ -686,13 +691,17 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		return
 	default:
 		hold := c.holding * unit
-		if c.slow() {
+		switch {
+		case c.slow():
 			hold = min(hold, 5/c.pace)
+		case c.fallen():
+			hold = min(hold, c.patience*max(c.cost, 2*c.delay()))
 		}
 		if c.busy < hold {
 			return
 		}
 		c.remember(now, c.pace, c.cost)
+		c.failures = 0
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, over: c.Excess / 2, holding: c.holding}
 		if c.slow() {
 			c.over = 0.5

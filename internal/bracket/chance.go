@@ -20,6 +20,7 @@ const (
 	fading       = 0.85 // weight of an epoch, compared with the next one
 	rare         = 32.0 // accepted requests per refusal; a service that refuses more often is assumed to have a limit
 	worthwhile   = 1.25 // the best pace must let through this many times as many requests per second as the low one
+	longEpoch    = 10.0 // how many times as many requests as usual an epoch accepts that chance is unlikely to have ended
 	leastPatient = 4
 	mostPatient  = 32
 )
@@ -30,18 +31,22 @@ func (a *average) add(e epoch) {
 	a.seconds = fading*a.seconds + e.took + e.silence
 }
 
-func (a *average) perEpoch() float64  { return a.accepted / a.epochs }
+func (a *average) perEpoch() float64  { return a.accepted / max(a.epochs, 1) }
 func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 
 // byChance corrects the pace after an epoch whose final refusal was blamed on the pace. If
 // requests are also refused at low paces, but rarely, and at most half of the best pace gets
 // through, the best pace is tried again. The attempt ends when requests are refused more than
-// twice as often as before, or no longer rarely, or when too few more of them get through.
+// twice as often as before, or no longer rarely, or when too few more of them get through. It
+// also ends when so many are accepted in a row that the refusals were probably those of a
+// temporary fault: the next ones are due to a limit, which a faster pace would exceed again
+// and again.
 func (c *Controller) byChance(now time.Duration, e epoch) {
 	l := &c.chance
 	if l.found {
+		long := e.accepted > longEpoch*max(rare, l.low.perEpoch(), l.high.perEpoch())
 		l.high.add(e)
-		if l.high.perEpoch() < max(rare, l.low.perEpoch()/2) || l.high.perSecond() < worthwhile*l.low.perSecond() {
+		if long || l.high.perEpoch() < max(rare, l.low.perEpoch()/2) || l.high.perSecond() < worthwhile*l.low.perSecond() {
 			l.found, l.lowered, l.patient = false, 0, min(2*max(l.patient, leastPatient), mostPatient)
 			return
 		}

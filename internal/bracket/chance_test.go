@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // judged returns the pace after an epoch in which the given number of requests were
@@ -43,6 +44,22 @@ func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 			}
 			assert.Equal(t, 20.0, judged(c, 4, 100))
 		})
+	}
+}
+
+// A fault refused requests at random, and is over. The next refusal is due to a limit.
+func TestRefusalsAreNotRandomAnyLongerAfterALongEpoch(t *testing.T) {
+	for accepted, want := range map[float64]float64{
+		1000: 25, // ten times as many as usual: the pace rises
+		1001: 10, // the pace is blamed
+	} {
+		c := paced()
+		c.best = 20
+		for range leastPatient {
+			judged(c, 4, 100)
+		}
+		require.Equal(t, 20.0, judged(c, 20, 100))
+		assert.InDelta(t, want, judged(c, 20, accepted), 1e-9, "%v accepted", accepted)
 	}
 }
 

@@ -387,6 +387,8 @@ func TestNextRequestIsSentInTurnAtOnceOrAfterAWait(t *testing.T) {
 		"burst without room, no response timed: after a second if four trips are shorter": {func(c *Controller) { c.credit, c.flying, c.trip, c.timed = 1, 4, 0.1, false }, 19*sec + 1001*ms},
 		"paced if less than one request is saved up":                                      {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
 		"after a failed probe: the next probe at once":                                    {func(c *Controller) { c.probes = 2 }, 20 * sec},
+		"a probe has failed with an error: when its turn comes":                           {func(c *Controller) { c.probes, c.unknown, c.next = 2, 1, 20500*ms }, 20500 * ms},
+		"a probe has failed with an error: after four round trips at the latest":          {func(c *Controller) { c.probes, c.unknown = 2, 1 }, 19*sec + 2*sec},
 		"a probe is in flight: after four round trips":                                    {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
 		"a probe is in flight: after 15 s if four round trips are longer":                 {func(c *Controller) { c.probes, c.flying, c.trip = 2, 1, 5 }, 19*sec + 15*sec},
 		"a request was accepted after a failed probe: paced":                              {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
@@ -398,6 +400,41 @@ func TestNextRequestIsSentInTurnAtOnceOrAfterAWait(t *testing.T) {
 			c.next, c.last, c.trip, c.room = 30*sec, 19*sec, 0.5, 4
 			tt.set(c)
 			assert.Equal(t, tt.want, c.Next(20*sec, 0))
+		})
+	}
+}
+
+// A service that fails requests at once must not get them at that rate. When it works again,
+// they must not have used the turns of later ones.
+func TestFailedProbesAreSentAtThePaceAndUseNoLaterTurns(t *testing.T) {
+	for name, next := range map[string]func(*Controller, time.Duration) (time.Duration, func(time.Duration, int) Send){
+		"probes": func(c *Controller, now time.Duration) (time.Duration, func(time.Duration, int) Send) {
+			return c.Next(now, 5), c.Sent
+		},
+		"inner requests": func(c *Controller, now time.Duration) (time.Duration, func(time.Duration, int) Send) {
+			return c.NextInner(now, 5), c.SentInner
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.probes, c.trip = 2, 0.1
+			now, sent := 100*sec, 0
+			for now < 130*sec {
+				at, send := next(c, now)
+				if at > now {
+					now = at
+					continue
+				}
+				s := send(now, 5)
+				sent++
+				now += ms
+				c.Unknown(now, s)
+			}
+			if name == "probes" { // inner requests are never held back
+				assert.InDelta(t, 300, sent, 10, "10 per second for 30 s")
+			}
+			c.Accepted(now, c.Sent(now, 5))
+			assert.LessOrEqual(t, c.Next(now, 5), now+200*ms)
 		})
 	}
 }

@@ -28,6 +28,7 @@ type memory struct {
 	bestHi   float64       // hi when best was found
 	bestAt   time.Duration // when best was found or last confirmed
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
+	failures int           // number of returns to best that have failed although patience had reached its upper bound, since the latest probe
 	patience float64       // how long requests must have waited, in multiples of cost, before the pace begins to return to best
 }
 
@@ -57,6 +58,7 @@ const (
 	nearly        = 0.8  // share of the best pace above which a pace counts as equally good
 	leastPatience = 2.0
 	mostPatience  = 16.0
+	mostFailures  = 3   // number of failed returns to the best pace after which a probe comes first
 	longSilence   = 4.0 // ratio of the silence to cost above which there seems to have been an outage
 )
 
@@ -258,7 +260,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		// turns. If the pace is too high, the burst grows and is refused again and again.
 		e.regrown = c.regrown
 		if n := len(c.past); e.regrown && n > 0 && c.past[n-1].regrown && !c.wasFine(c.refused.pace) && !c.mostlyIdle(e) {
-			c.judgePace(e, proven, backlog)
+			c.judgePace(e, proven, backlog, quiet)
 			blamed = true
 		}
 	case burst && c.wasFine(c.refused.pace): // later in the window, the requests of the burst were missing
@@ -271,7 +273,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		if burst && c.refused.credit {
 			c.shrink()
 		}
-		c.judgePace(e, proven, backlog)
+		c.judgePace(e, proven, backlog, quiet)
 		blamed = true
 	}
 	proven = c.together(e, proven)
@@ -281,9 +283,12 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		c.best = 0
 		c.remember(now, proven, quiet)
 	}
+	if c.refused.pace >= nearly*c.best && quiet < c.cost { // perhaps by chance, so do not forget the longer one at once
+		c.cost = math.Sqrt(c.cost * quiet)
+	}
 	switch {
 	case proven > nearly*c.best:
-		c.patience = leastPatience
+		c.patience, c.failures = leastPatience, 0
 	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had been raised almost to the best one, or further
 		c.patience = min(2*c.patience, mostPatience)
 	}
@@ -347,8 +352,9 @@ func (c *Controller) mostlyIdle(e epoch) bool {
 	return 2*(c.idle+c.silence-c.wanted) > e.took+e.silence
 }
 
-// judgePace sets the bracket anew and chooses the pace.
-func (c *Controller) judgePace(e epoch, proven, backlog float64) {
+// judgePace sets the bracket anew and chooses the pace. quiet is the length of the silence
+// that the refusal caused.
+func (c *Controller) judgePace(e epoch, proven, backlog, quiet float64) {
 	c.stood = 0
 	if c.mostlyIdle(e) { // halve the pace at most, because little is known
 		c.lo = max(proven, min(c.lo, c.refused.pace))
@@ -373,8 +379,9 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.burst0 = max(c.burst0, min(e.accepted-hi*e.took, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
-	// little is left, use the safe end.
-	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
+	// little is left, use the safe end. The longer of the latest two silences may have
+	// been an outage.
+	weight := 0.5 * min(1, backlog/hi/(10*min(c.silence, quiet)))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 	// The epoch after an outage proves little, because its silence is long. If the best pace was
 	// exceeded, it is not disproved.
@@ -398,6 +405,10 @@ func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
 	switch {
 	case c.returning:
+		if c.patience == mostPatience { // perhaps the limit has fallen for good, to less than this step
+			c.failures++
+			c.stood = math.Sqrt(c.base * c.refused.pace)
+		}
 	case c.again, c.refused.pace <= c.before: // not even the step before was good, so try one halfway to it
 		c.stood = math.Sqrt(c.base * c.refused.pace)
 	default:

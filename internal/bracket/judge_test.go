@@ -488,12 +488,30 @@ func TestPaceIsChosenBetweenTheBounds(t *testing.T) {
 			c := justRefused()
 			tt.set(c)
 			c.wanted = c.silence
-			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
+			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog, 60)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9, "pace")
 			assert.InDelta(t, tt.lo, c.lo, 1e-9, "lo")
 			assert.InDelta(t, tt.hi, c.hi, 1e-9, "hi")
 			assert.InDelta(t, tt.holding, c.holding, 1e-9, "holding")
 			assert.Equal(t, tt.patience, c.patience, "patience")
+		})
+	}
+}
+
+// A silence of 60 s may have been an outage, or due to a fault that asked for a long wait.
+func TestPaceIsChosenAsIfAnotherRefusalCostTheShorterOfTheLatestTwoSilences(t *testing.T) {
+	for name, tt := range map[string]struct{ before, quiet, share float64 }{
+		"the latest one is as long":   {2, 2, 0.25},
+		"the latest one is longer":    {2, 60, 0.25},
+		"the latest one is shorter":   {60, 2, 0.25},
+		"both are short":              {1, 1, 0.5},
+		"both are long: the safe end": {60, 60, 0.25 / 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.silence, c.wanted = tt.before, tt.before
+			c.judgePace(epoch{took: 5, silence: tt.before}, 4, 160, tt.quiet)
+			assert.InDelta(t, 0.9*4*math.Pow(4, tt.share), c.pace, 1e-9)
 		})
 	}
 }
@@ -507,7 +525,7 @@ func TestRequestsAcceptedBeyondTheHighestPossibleRateCountAsSavedUp(t *testing.T
 		200: 11.8, // 40 beyond that rate, but the estimate at most doubles
 	} {
 		c := justRefused()
-		c.judgePace(epoch{accepted: accepted, took: 10, silence: 1}, 4, 0)
+		c.judgePace(epoch{accepted: accepted, took: 10, silence: 1}, 4, 0, 1)
 		assert.InDelta(t, want, c.burst0, 1e-9, "%v accepted", accepted)
 	}
 }
@@ -603,6 +621,7 @@ func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
 		"halfway to the refused pace if that was the first step":   {func(c *Controller) { c.again, c.before = true, 10 }, math.Sqrt(10 * 16)},
 		"halfway to the refused pace if the next step had begun":   {func(c *Controller) { c.before = 16 }, math.Sqrt(10 * 16)},
 		"as usual if the pace was to return to the best one":       {func(c *Controller) { c.returning = true }, 0},
+		"halfway to the refused pace if it often was":              {func(c *Controller) { c.returning, c.patience = true, mostPatience }, math.Sqrt(10 * 16)},
 		"as usual if there was no probe":                           {func(c *Controller) { c.base = 0 }, 0},
 		"as usual if the account was mostly idle":                  {func(c *Controller) { c.idle = 100 }, 0},
 		"as usual if the probe used more than can have been saved": {func(c *Controller) { c.burst0 = 4.9 }, 0},
@@ -611,7 +630,7 @@ func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
 			c := justRefused()
 			c.base, c.began, c.before, c.from, c.stood = 10, 10, 11, moment{11 * sec, 1}, 13
 			tt.set(c)
-			c.judgePace(epoch{took: 5, silence: 1}, 4, 160)
+			c.judgePace(epoch{took: 5, silence: 1}, 4, 160, 1)
 			assert.InDelta(t, tt.want, c.stood, 1e-9)
 		})
 	}
@@ -946,6 +965,66 @@ func TestEachReturnToTheBestPaceThatIsRefusedSoonDoublesThePatience(t *testing.T
 			tt.set(c)
 			c.judgeEpoch(102*sec, 5, 2, 100)
 			assert.InDelta(t, tt.patience, c.patience, 1e-9)
+		})
+	}
+}
+
+// If a limit has fallen, the pace may be below it, and the best pace far above it.
+func TestAfterThreeFailedReturnsToTheBestPaceAProbeComesFirst(t *testing.T) {
+	c := paced()
+	c.best, c.bestHi, c.cost, c.pace, c.lo, c.hi, c.patience = 100, 110, 1, 10, 10, 11, mostPatience
+	c.proven = []float64{8}
+	now := 100 * sec
+	begin := func() {
+		c.latest, c.busy = moment{at: now}, c.patience-0.1
+		now += 100 * sec
+		c.raise(now, 1e6)
+		require.Equal(t, 10.0, c.pace, "requests have not waited for 16 silences yet")
+		c.busy = c.patience
+		c.raise(now, 0)
+	}
+	for range mostFailures {
+		begin()
+		require.True(t, c.returning)
+		require.InDelta(t, math.Sqrt(1000), c.pace, 1e-9)
+		c.refused = Send{pace: c.pace}
+		c.endProbe(30)
+		c.base, c.returning = 0, false
+	}
+	c.holding = c.HoldMost // the probe nevertheless begins as soon as a return would
+	begin()
+	require.False(t, c.returning)
+	assert.InDelta(t, math.Sqrt(10*math.Sqrt(1000)), c.pace, 1e-9, "the probe should begin halfway to the pace of the failed return")
+	c.base, c.pace = 0, 10
+	begin()
+	assert.True(t, c.returning, "the next attempt should be a return again")
+}
+
+func TestFailedReturnsAreForgottenIfAnEpochProvesAGoodPace(t *testing.T) {
+	c := justRefused()
+	c.failures, c.best, c.bestAt, c.sumTime, c.accepted, c.sent = 2, 1.5, 10*sec, 100, 20, 21
+	c.judgeEpoch(14*sec, 20, 2, 100)
+	assert.Zero(t, c.failures)
+}
+
+// The best pace was found when a fault had asked for a long wait.
+func TestCostOfARefusalAtTheBestPaceFallsIfSuchARefusalCausesAShorterSilence(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set   func(*Controller)
+		quiet float64
+		want  float64
+	}{
+		"refused at the best pace: the geometric mean": {func(*Controller) {}, 4, 12},
+		"refused close to the best pace":               {func(c *Controller) { c.refused.pace = 8 }, 4, 12},
+		"refused at a lower pace":                      {func(c *Controller) { c.refused.pace = 7.9 }, 4, 36},
+		"a longer silence may be an outage":            {func(*Controller) {}, 40, 36},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.best, c.bestAt, c.cost, c.refused.pace, c.sumTime = 10, 11*sec, 36, 10, 1e6
+			tt.set(c)
+			c.judgeEpoch(14*sec, 5, tt.quiet, 100)
+			assert.InDelta(t, tt.want, c.cost, 1e-9)
 		})
 	}
 }
