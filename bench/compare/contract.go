@@ -191,7 +191,7 @@ func (m matrix) write(w io.Writer) {
 	}
 	fmt.Fprint(w, `
 The clients are not RoundTrippers, so each is wrapped in one. The wrapper makes each call as the client's documentation says, with the
-body as bytes if the client accepts bytes, and returns the response with its body unread (resty and azcore have a setting for that).
+body as bytes if the client accepts bytes, and returns the response with its body unread.
 `+"`○`"+` means that the result would depend on the wrapper, so the trap says nothing about the client:
 
 - go-retryablehttp takes an http.Request. For the other clients, the wrapper creates a request from the method, URL, header and
