@@ -260,7 +260,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		// turns. If the pace is too high, the burst grows and is refused again and again.
 		e.regrown = c.regrown
 		if n := len(c.past); e.regrown && n > 0 && c.past[n-1].regrown && !c.wasFine(c.refused.pace) && !c.mostlyIdle(e) {
-			c.judgePace(e, proven, backlog, quiet)
+			c.judgePace(e, proven, backlog)
 			blamed = true
 		}
 	case burst && c.wasFine(c.refused.pace): // later in the window, the requests of the burst were missing
@@ -273,7 +273,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 		if burst && c.refused.credit {
 			c.shrink()
 		}
-		c.judgePace(e, proven, backlog, quiet)
+		c.judgePace(e, proven, backlog)
 		blamed = true
 	}
 	proven = c.together(e, proven)
@@ -352,9 +352,8 @@ func (c *Controller) mostlyIdle(e epoch) bool {
 	return 2*(c.idle+c.silence-c.wanted) > e.took+e.silence
 }
 
-// judgePace sets the bracket anew and chooses the pace. quiet is the length of the silence
-// that the refusal caused.
-func (c *Controller) judgePace(e epoch, proven, backlog, quiet float64) {
+// judgePace sets the bracket anew and chooses the pace.
+func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.stood = 0
 	if c.mostlyIdle(e) { // halve the pace at most, because little is known
 		c.lo = max(proven, min(c.lo, c.refused.pace))
@@ -379,9 +378,8 @@ func (c *Controller) judgePace(e epoch, proven, backlog, quiet float64) {
 	c.burst0 = max(c.burst0, min(e.accepted-hi*e.took, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
-	// little is left, use the safe end. The longer of the latest two silences may have
-	// been an outage.
-	weight := 0.5 * min(1, backlog/hi/(10*min(c.silence, quiet)))
+	// little is left, use the safe end.
+	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 	// The epoch after an outage proves little, because its silence is long. If the best pace was
 	// exceeded, it is not disproved.

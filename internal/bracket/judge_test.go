@@ -488,30 +488,12 @@ func TestPaceIsChosenBetweenTheBounds(t *testing.T) {
 			c := justRefused()
 			tt.set(c)
 			c.wanted = c.silence
-			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog, 60)
+			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9, "pace")
 			assert.InDelta(t, tt.lo, c.lo, 1e-9, "lo")
 			assert.InDelta(t, tt.hi, c.hi, 1e-9, "hi")
 			assert.InDelta(t, tt.holding, c.holding, 1e-9, "holding")
 			assert.Equal(t, tt.patience, c.patience, "patience")
-		})
-	}
-}
-
-// A silence of 60 s may have been an outage, or due to a fault that asked for a long wait.
-func TestPaceIsChosenAsIfAnotherRefusalCostTheShorterOfTheLatestTwoSilences(t *testing.T) {
-	for name, tt := range map[string]struct{ before, quiet, share float64 }{
-		"the latest one is as long":   {2, 2, 0.25},
-		"the latest one is longer":    {2, 60, 0.25},
-		"the latest one is shorter":   {60, 2, 0.25},
-		"both are short":              {1, 1, 0.5},
-		"both are long: the safe end": {60, 60, 0.25 / 30},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := justRefused()
-			c.silence, c.wanted = tt.before, tt.before
-			c.judgePace(epoch{took: 5, silence: tt.before}, 4, 160, tt.quiet)
-			assert.InDelta(t, 0.9*4*math.Pow(4, tt.share), c.pace, 1e-9)
 		})
 	}
 }
@@ -525,7 +507,7 @@ func TestRequestsAcceptedBeyondTheHighestPossibleRateCountAsSavedUp(t *testing.T
 		200: 11.8, // 40 beyond that rate, but the estimate at most doubles
 	} {
 		c := justRefused()
-		c.judgePace(epoch{accepted: accepted, took: 10, silence: 1}, 4, 0, 1)
+		c.judgePace(epoch{accepted: accepted, took: 10, silence: 1}, 4, 0)
 		assert.InDelta(t, want, c.burst0, 1e-9, "%v accepted", accepted)
 	}
 }
@@ -630,7 +612,7 @@ func TestFailedProbeSaysWhereTheNextOneBegins(t *testing.T) {
 			c := justRefused()
 			c.base, c.began, c.before, c.from, c.stood = 10, 10, 11, moment{11 * sec, 1}, 13
 			tt.set(c)
-			c.judgePace(epoch{took: 5, silence: 1}, 4, 160, 1)
+			c.judgePace(epoch{took: 5, silence: 1}, 4, 160)
 			assert.InDelta(t, tt.want, c.stood, 1e-9)
 		})
 	}
