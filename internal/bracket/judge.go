@@ -27,7 +27,7 @@ type memory struct {
 	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
 	bestHi   float64       // hi when best was found
 	bestAt   time.Duration // when best was found or last confirmed
-	cost     float64       // the silence that a refusal at the best pace causes, in seconds
+	cost     float64       // the silence that a refusal at the best pace causes, in seconds, smoothed
 	failures int           // number of returns to best that have failed although patience had reached its upper bound, since the latest probe
 	patience float64       // how long requests must have waited, in multiples of cost, before the pace begins to return to best
 }
@@ -279,12 +279,13 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	proven = c.together(e, proven)
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
-	if proven >= c.best || now-c.bestAt > bestKept {
+	cost := min(quiet, max(seconds(c.pause-c.last), 2*c.delay(), shortest)) // without the time in which no request was waiting
+	switch {
+	case proven >= c.best, now-c.bestAt > bestKept:
 		c.best = 0
-		c.remember(now, proven, quiet)
-	}
-	if c.refused.pace >= nearly*c.best && quiet < c.cost { // perhaps by chance, so do not forget the longer one at once
-		c.cost = math.Sqrt(c.cost * quiet)
+		c.remember(now, proven, cost)
+	case c.refused.pace >= nearly*c.best: // one silence may be long or short by chance
+		c.cost = math.Sqrt(c.cost * cost)
 	}
 	switch {
 	case proven > nearly*c.best:

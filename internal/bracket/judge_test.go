@@ -688,6 +688,7 @@ func TestBestPaceIsReplacedByABetterOneOrWhenItExpires(t *testing.T) {
 			c := justRefused()
 			c.begin, c.accepted = 2*sec, 22
 			c.sumSent, c.quiet = -1e9, 3
+			c.pause, c.refused.pace = c.last+4*sec, 1 // too low for the cost to be that of a refusal at the best pace
 			now := 13 * sec
 			c.best, c.cost, c.patience = tt.best, tt.cost, tt.patience
 			switch tt.at {
@@ -989,23 +990,24 @@ func TestFailedReturnsAreForgottenIfAnEpochProvesAGoodPace(t *testing.T) {
 	assert.Zero(t, c.failures)
 }
 
-// The best pace was found when a fault had asked for a long wait.
-func TestCostOfARefusalAtTheBestPaceFallsIfSuchARefusalCausesAShorterSilence(t *testing.T) {
+func TestCostOfARefusalAtTheBestPaceIsSmoothed(t *testing.T) {
 	for name, tt := range map[string]struct {
-		set   func(*Controller)
-		quiet float64
-		want  float64
+		set  func(*Controller)
+		want float64
 	}{
-		"refused at the best pace: the geometric mean": {func(*Controller) {}, 4, 12},
-		"refused close to the best pace":               {func(c *Controller) { c.refused.pace = 8 }, 4, 12},
-		"refused at a lower pace":                      {func(c *Controller) { c.refused.pace = 7.9 }, 4, 36},
-		"a longer silence may be an outage":            {func(*Controller) {}, 40, 36},
+		"a shorter silence":         {func(*Controller) {}, 12},
+		"a longer silence":          {func(c *Controller) { c.cost = 1 }, 2},
+		"close to the best pace":    {func(c *Controller) { c.refused.pace = 8 }, 12},
+		"at a lower pace":           {func(c *Controller) { c.refused.pace = 7.9 }, 36},
+		"then no request waited":    {func(c *Controller) { c.pause = 13 * sec }, 6},
+		"the first at this pace":    {func(c *Controller) { c.best = 0.1 }, 4},
+		"the best pace has expired": {func(c *Controller) { c.bestAt = -bestKept }, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
-			c.best, c.bestAt, c.cost, c.refused.pace, c.sumTime = 10, 11*sec, 36, 10, 1e6
+			c.best, c.bestAt, c.cost, c.refused.pace, c.sumTime, c.pause = 10, 11*sec, 36, 10, 1e6, 16*sec
 			tt.set(c)
-			c.judgeEpoch(14*sec, 5, tt.quiet, 100)
+			c.judgeEpoch(16*sec, 5, 4, 100)
 			assert.InDelta(t, tt.want, c.cost, 1e-9)
 		})
 	}
