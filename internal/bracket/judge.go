@@ -284,7 +284,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	case proven >= c.best, now-c.bestAt > bestKept:
 		c.best = 0
 		c.remember(now, proven, cost)
-	case c.refused.pace >= nearly*c.best: // one silence may be long or short by chance
+	case c.refused.pace >= nearly*c.best && cost <= longSilence*c.cost: // one silence may be long or short by chance
 		c.cost = math.Sqrt(c.cost * cost)
 	}
 	switch {

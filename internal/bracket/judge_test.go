@@ -997,6 +997,7 @@ func TestCostOfARefusalAtTheBestPaceIsSmoothed(t *testing.T) {
 	}{
 		"a shorter silence":         {func(*Controller) {}, 12},
 		"a longer silence":          {func(c *Controller) { c.cost = 1 }, 2},
+		"a very long silence":       {func(c *Controller) { c.cost = 0.99 }, 0.99},
 		"close to the best pace":    {func(c *Controller) { c.refused.pace = 8 }, 12},
 		"at a lower pace":           {func(c *Controller) { c.refused.pace = 7.9 }, 36},
 		"then no request waited":    {func(c *Controller) { c.pause = 13 * sec }, 6},
