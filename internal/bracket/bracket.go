@@ -257,6 +257,8 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 		return max(c.pause, c.windowOf(n))
 	case c.open && c.credit < 1 && (c.probes <= 1 || c.accepted > 0):
 		from = max(from, c.next)
+	case c.open && c.probes > 1 && c.accepted == 0 && c.unknown > 0 && c.flying == 0:
+		from = max(from, c.nextProbe(now))
 	case c.open:
 		n -= c.credit
 	case c.learned:
@@ -305,13 +307,7 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	case c.flight.cap > 0:
 		return c.nextByCap(now)
 	case c.probes > 1 && c.accepted == 0: // send one probe and wait for its outcome
-		switch {
-		case c.flying > 0:
-			return c.last + c.lost()
-		case c.unknown > 0: // a service in trouble must not get requests as fast as it fails them
-			return min(c.next, c.last+c.lost())
-		}
-		return now
+		return c.nextProbe(now)
 	case c.credit >= 1:
 		if c.flying >= c.room {
 			return c.last + c.refusedBy()
@@ -321,6 +317,17 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		return c.byWindow(now)
 	}
 	return c.next
+}
+
+// nextProbe returns the time at which the next probe may be sent after a failed one.
+func (c *Controller) nextProbe(now time.Duration) time.Duration {
+	switch {
+	case c.flying > 0:
+		return c.last + c.lost()
+	case c.unknown > 0: // a service in trouble must not get requests as fast as it fails them
+		return min(c.next, c.last+c.lost())
+	}
+	return now
 }
 
 // NextInner is like Next for an inner request. Another request waits for its result, and

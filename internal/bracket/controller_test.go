@@ -435,6 +435,7 @@ func TestFailedProbesAreSentAtThePaceAndUseNoLaterTurns(t *testing.T) {
 			}
 			c.Accepted(now, c.Sent(now, 5))
 			assert.LessOrEqual(t, c.Next(now, 5), now+200*ms)
+			assert.LessOrEqual(t, c.Earliest(now, 0), now+200*ms)
 		})
 	}
 }

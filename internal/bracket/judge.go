@@ -21,14 +21,14 @@ type memory struct {
 	longest float64       // the longest recent wait, in seconds, as least counts it; it decays unless a refusal confirms it
 	starved float64       // the longest recent result of starving; it decays unless a refusal confirms it
 	heardAt time.Duration // latest time at which an accepted request was sent
-	stood   float64       // the pace with which the next probe begins, because the latest one failed above it; 0: none
+	stood   float64       // the pace with which the next probe begins, because the latest one, or a return to best, failed above it; 0: none
 	guessed bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven, was held until a probe, or was accepted for 5 s
 	bestHi   float64       // hi when best was found
 	bestAt   time.Duration // when best was found or last confirmed
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds, smoothed
-	failures int           // number of returns to best that have failed although patience had reached its upper bound, since the latest probe
+	failures int           // number of returns to best that have failed although patience had reached its upper bound, since the latest probe that was not a return
 	patience float64       // how long requests must have waited, in multiples of cost, before the pace begins to return to best
 }
 
@@ -291,7 +291,7 @@ func (c *Controller) judgeEpoch(now time.Duration, passed int, quiet, backlog fl
 	case proven > nearly*c.best:
 		c.patience, c.failures = leastPatience, 0
 	case c.raises > 0 && c.base == 0 && c.refused.pace >= nearly*c.best: // the pace had been raised almost to the best one, or further
-		c.patience = min(2*c.patience, mostPatience)
+		c.returnFailed()
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))
 	if c.pace >= c.hi { // proven and refused: the limit was lower for a while, or is again
@@ -316,6 +316,14 @@ func (c *Controller) together(e epoch, proven float64) float64 {
 		sum, time = sum+p.accepted, time+p.took+p.silence
 	}
 	return min(proven, max((sum-1)/time, proven/2))
+}
+
+// returnFailed records that a return to the best pace has failed.
+func (c *Controller) returnFailed() {
+	if c.patience == mostPatience {
+		c.failures++
+	}
+	c.patience = min(2*c.patience, mostPatience)
 }
 
 // remember records a pace that worked, and the silence that a refusal costs at that pace,
@@ -405,7 +413,6 @@ func (c *Controller) endProbe(hi float64) {
 	switch {
 	case c.returning:
 		if c.patience == mostPatience { // perhaps the limit has fallen for good, to less than this step
-			c.failures++
 			c.stood = math.Sqrt(c.base * c.refused.pace)
 		}
 	case c.again, c.refused.pace <= c.before: // not even the step before was good, so try one halfway to it
@@ -424,7 +431,9 @@ func (c *Controller) endProbe(hi float64) {
 			c.hi = hi
 			c.pace = max(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
 		}
-	case c.returning || c.best > 1.25*c.base:
+	case c.returning:
+		c.returnFailed()
+	case c.best > 1.25*c.base:
 		c.patience = min(2*c.patience, mostPatience)
 	default:
 		// A silence that the next burst makes up for costs nothing.

@@ -966,7 +966,7 @@ func TestAfterThreeFailedReturnsToTheBestPaceAProbeComesFirst(t *testing.T) {
 		c.busy = c.patience
 		c.raise(now, 0)
 	}
-	for range mostFailures {
+	for range 3 {
 		begin()
 		require.True(t, c.returning)
 		require.InDelta(t, math.Sqrt(1000), c.pace, 1e-9)
