@@ -78,7 +78,7 @@ func troubled(t trouble, server sim.Server, retryAfter sim.RetryAfter, load floa
 	return s, possible
 }
 
-//	go test -v -run Recovers ./overload
+// go test -v -run Recovers ./overload
 func TestTheGateRecoversFromPlainTrouble(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
