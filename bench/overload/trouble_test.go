@@ -78,7 +78,9 @@ func troubled(t trouble, server sim.Server, retryAfter sim.RetryAfter, load floa
 	return s, possible
 }
 
-// go test -v -run Recovers ./overload
+// The first minute after the trouble, in which the gate learns, does not count.
+//
+//	go test -v -run Recovers ./overload
 func TestTheGateRecoversFromPlainTrouble(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
