@@ -319,7 +319,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
-// nextProbe returns the time at which the next probe may be sent after a failed one.
+// nextProbe returns the time at which the next probe may be sent after a failed one. If the pace
+// is slow, probes are sent faster, because they also find out whether an outage is over.
 func (c *Controller) nextProbe(now time.Duration) time.Duration {
 	switch {
 	case c.flying > 0:

@@ -44,7 +44,7 @@ func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 func (c *Controller) byChance(now time.Duration, e epoch) {
 	l := &c.chance
 	if l.found {
-		long := e.accepted > longEpoch*max(rare, l.low.perEpoch(), l.high.perEpoch())
+		long := e.accepted > longEpoch*max(l.low.perEpoch(), l.high.perEpoch())
 		l.high.add(e)
 		if long || l.high.perEpoch() < max(rare, l.low.perEpoch()/2) || l.high.perSecond() < worthwhile*l.low.perSecond() {
 			l.found, l.lowered, l.patient = false, 0, min(2*max(l.patient, leastPatient), mostPatient)

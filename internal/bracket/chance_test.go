@@ -49,17 +49,25 @@ func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 
 // A fault refused requests at random, and is over. The next refusal is due to a limit.
 func TestRefusalsAreNotRandomAnyLongerAfterALongEpoch(t *testing.T) {
-	for accepted, want := range map[float64]float64{
-		1000: 25, // ten times as many as usual: the pace rises
-		1001: 10, // the pace is blamed
+	for name, tt := range map[string]struct{ low, high, accepted, want float64 }{
+		"ten times as many as usual: the pace rises": {100, 100, 1000, 25},
+		"more: the pace is blamed":                   {100, 100, 1001, 10},
+		"usual at the low pace":                      {100, 60, 1000, 25},
+		"usual at the best pace":                     {50, 100, 1000, 25},
+		"the first epoch at the best pace, too":      {50, 0, 501, 10},
 	} {
-		c := paced()
-		c.best = 20
-		for range leastPatient {
-			judged(c, 4, 100)
-		}
-		require.Equal(t, 20.0, judged(c, 20, 100))
-		assert.InDelta(t, want, judged(c, 20, accepted), 1e-9, "%v accepted", accepted)
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.best = 20
+			for range leastPatient {
+				judged(c, 4, tt.low)
+			}
+			require.True(t, c.chance.found)
+			if tt.high > 0 {
+				require.Equal(t, 20.0, judged(c, 20, tt.high))
+			}
+			assert.InDelta(t, tt.want, judged(c, 20, tt.accepted), 1e-9)
+		})
 	}
 }
 

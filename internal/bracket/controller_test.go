@@ -333,6 +333,7 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		"during a pause: the burst is sent at its end":                {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
 		"the next turn has not come yet":                              {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
 		"a probe may be sent before the next turn":                    {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
+		"a probe has failed with an error: counted from the next one": {func(c *Controller) { c.next, c.last, c.probes, c.unknown = 100500*ms, 100*sec, 2, 1 }, 80, 102500 * ms},
 		"stated window: the end of the pause":                         {windowed(110 * sec), 79, 110 * sec},
 		"stated window: the next one if this one is full":             {windowed(0), 80, 90*sec + 60*sec},
 		"stated window: a later one":                                  {windowed(0), 200, 90*sec + 120*sec},
@@ -407,21 +408,25 @@ func TestNextRequestIsSentInTurnAtOnceOrAfterAWait(t *testing.T) {
 // A service that fails requests at once must not get them at that rate. When it works again,
 // they must not have used the turns of later ones.
 func TestFailedProbesAreSentAtThePaceAndUseNoLaterTurns(t *testing.T) {
-	for name, next := range map[string]func(*Controller, time.Duration) (time.Duration, func(time.Duration, int) Send){
-		"probes": func(c *Controller, now time.Duration) (time.Duration, func(time.Duration, int) Send) {
-			return c.Next(now, 5), c.Sent
-		},
-		"inner requests": func(c *Controller, now time.Duration) (time.Duration, func(time.Duration, int) Send) {
-			return c.NextInner(now, 5), c.SentInner
-		},
+	for name, tt := range map[string]struct {
+		pace  float64
+		inner bool
+		want  int // in 30 s
+	}{
+		"probes":                {10, false, 300},
+		"probes at a slow pace": {0.5, false, 30}, // one per lost()
+		"inner requests":        {10, true, 30_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.probes, c.trip = 2, 0.1
+			next, send := c.Next, c.Sent
+			if tt.inner {
+				next, send = c.NextInner, c.SentInner
+			}
+			c.probes, c.trip, c.pace = 2, 0.1, tt.pace
 			now, sent := 100*sec, 0
 			for now < 130*sec {
-				at, send := next(c, now)
-				if at > now {
+				if at := next(now, 5); at > now {
 					now = at
 					continue
 				}
@@ -430,12 +435,11 @@ func TestFailedProbesAreSentAtThePaceAndUseNoLaterTurns(t *testing.T) {
 				now += ms
 				c.Unknown(now, s)
 			}
-			if name == "probes" { // inner requests are never held back
-				assert.InDelta(t, 300, sent, 10, "10 per second for 30 s")
-			}
+			assert.InEpsilon(t, tt.want, sent, 0.05)
 			c.Accepted(now, c.Sent(now, 5))
-			assert.LessOrEqual(t, c.Next(now, 5), now+200*ms)
-			assert.LessOrEqual(t, c.Earliest(now, 0), now+200*ms)
+			turn := now + duration(1/tt.pace)
+			assert.LessOrEqual(t, c.Next(now, 5), turn)
+			assert.LessOrEqual(t, c.Earliest(now, 0), turn)
 		})
 	}
 }

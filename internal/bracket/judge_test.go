@@ -981,6 +981,21 @@ func TestAfterThreeFailedReturnsToTheBestPaceAProbeComesFirst(t *testing.T) {
 	c.base, c.pace = 0, 10
 	begin()
 	assert.True(t, c.returning, "the next attempt should be a return again")
+
+	c.base, c.returning, c.pace, c.failures, c.holding, c.cost = 0, false, 10, 3, c.Hold, 3
+	now += 100 * sec
+	c.latest, c.busy = moment{at: now - 50*sec}, 10
+	c.raise(now, 0)
+	assert.NotZero(t, c.base, "a probe should begin after ten units if that is sooner than a return")
+}
+
+func TestAReturnThatIsRefusedAtTheBestPaceCountsAsFailed(t *testing.T) {
+	for patience, want := range map[float64]int{mostPatience / 2: 0, mostPatience: 1} {
+		c := justRefused()
+		c.best, c.bestAt, c.patience, c.raises, c.sumTime = 16, 10*sec, patience, 1, 1e6
+		c.judgeEpoch(14*sec, 5, 2, 100)
+		assert.Equal(t, want, c.failures, "patience %v", patience)
+	}
 }
 
 func TestFailedReturnsAreForgottenIfAnEpochProvesAGoodPace(t *testing.T) {
@@ -995,14 +1010,15 @@ func TestCostOfARefusalAtTheBestPaceIsSmoothed(t *testing.T) {
 		set  func(*Controller)
 		want float64
 	}{
-		"a shorter silence":         {func(*Controller) {}, 12},
-		"a longer silence":          {func(c *Controller) { c.cost = 1 }, 2},
-		"a very long silence":       {func(c *Controller) { c.cost = 0.99 }, 0.99},
-		"close to the best pace":    {func(c *Controller) { c.refused.pace = 8 }, 12},
-		"at a lower pace":           {func(c *Controller) { c.refused.pace = 7.9 }, 36},
-		"then no request waited":    {func(c *Controller) { c.pause = 13 * sec }, 6},
-		"the first at this pace":    {func(c *Controller) { c.best = 0.1 }, 4},
-		"the best pace has expired": {func(c *Controller) { c.bestAt = -bestKept }, 4},
+		"a shorter silence":                              {func(*Controller) {}, 12},
+		"a longer silence":                               {func(c *Controller) { c.cost = 1 }, 2},
+		"a very long silence":                            {func(c *Controller) { c.cost = 0.99 }, 0.99},
+		"close to the best pace":                         {func(c *Controller) { c.refused.pace = 8 }, 12},
+		"at a lower pace":                                {func(c *Controller) { c.refused.pace = 7.9 }, 36},
+		"then no request waited":                         {func(c *Controller) { c.pause = 13 * sec }, 6},
+		"the first at this pace":                         {func(c *Controller) { c.best = 0.1 }, 4},
+		"the first at this pace, then no request waited": {func(c *Controller) { c.best, c.pause = 0.1, 13*sec }, 1},
+		"the best pace has expired":                      {func(c *Controller) { c.bestAt = -bestKept }, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
